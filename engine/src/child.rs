@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// The environment variable that names the process a child must not outlive.
-const PARENT_VARIABLE: &str = "UNDERSTUDY_PARENT_PID";
+pub(crate) const PARENT_VARIABLE: &str = "UNDERSTUDY_PARENT_PID";
 
 /// Makes the kernel kill this process when its parent dies, if the parent asked for it. Must be called first in `main`.
 pub fn die_with_parent() -> io::Result<()> {

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
-    CertificateStatus, ColoStatus, CopiedAhead, FORMAT, FullSyncStatus, GuestStatus, MaintenanceStatus,
-    PageCounts, PauseCalls, PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind,
-    WitnessStatus,
+    CertificateStatus, ColoStatus, CopiedAhead, FORMAT, FencedHostStatus, FencingStatus, FullSyncStatus,
+    GuestStatus, MaintenanceStatus, PageCounts, PauseCalls, PauseParts, PeerStatus, Quantiles, Takeover,
+    WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
 };
 use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
@@ -111,6 +111,13 @@ fn whole() -> Status {
         certificate: Some(CertificateStatus {
             fingerprint: "ba7816bf".repeat(8),
             expires: Some(1_924_905_600),
+        }),
+        fencing: Some(FencingStatus {
+            watchdog: WatchdogState::Armed,
+            left_ms: Some(4_100),
+            lease: Some(712),
+            reason: String::new(),
+            waits_for: vec![FencedHostStatus { node: "b".into(), left_ms: Some(5_200) }],
         }),
         peers: vec![PeerStatus {
             node: "b".into(),

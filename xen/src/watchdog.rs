@@ -55,6 +55,16 @@ impl Watchdog {
         Ok(Self { xen, number })
     }
 
+    /// The timer of this number, which a process that has ended took.
+    pub fn of_number(xen: Xen, number: NonZeroU32) -> Self {
+        Self { xen, number }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> NonZeroU32 {
+        self.number
+    }
+
     /// Lets it run out after `seconds` from now, and not before.
     pub fn set(&self, seconds: NonZeroU32) -> Result<(), WatchdogError> {
         self.ask(seconds.get())
@@ -103,9 +113,13 @@ mod tests {
         let watchdog = Watchdog::arm(Xen::over(hypervisor.clone()).unwrap(), seconds(5)).unwrap();
         watchdog.set(seconds(4)).unwrap();
         watchdog.disarm().unwrap();
-        let left = Watchdog::arm(Xen::over(hypervisor).unwrap(), seconds(5)).unwrap();
+        let xen = Xen::over(hypervisor).unwrap();
+        let left = Watchdog::arm(xen.clone(), seconds(5)).unwrap();
+        let number = left.number();
         drop(left);
         assert_eq!(*asked.lock().unwrap(), [(0, 5), (2, 4), (2, 0), (0, 5)], "one that is dropped runs on");
+        Watchdog::of_number(xen, number).set(seconds(3)).unwrap();
+        assert_eq!(asked.lock().unwrap().last(), Some(&(2, 3)), "and another process goes on with it");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::WritesSummary;
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::lease::{self, Lease, LeaseReply, LeaseRequest};
 use understudy_session::{
     Copy, CopyEnd, Decline, EpochKind, Mode, Record, RequestId, Standing, ToPrimary, ToSecondary,
     WitnessOutcome, WitnessReply, WitnessRequest,
@@ -66,6 +67,18 @@ fn witness_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<WitnessFrame<'a>
         Kind::WitnessSwap => WitnessRequest::Swap { id, expect: body.u64()?, new: record(body)? },
         Kind::WitnessReclaim => WitnessRequest::Reclaim { id, expect: body.u64()?, new: record(body)? },
         Kind::WitnessReply => return Ok(WitnessFrame::Reply { guest, reply: reply(id, body)? }),
+        Kind::LeaseRead => {
+            return Ok(WitnessFrame::AboutLease { host: guest, request: LeaseRequest::Read { id } });
+        }
+        Kind::LeaseSwap => {
+            let request = LeaseRequest::Swap { id, expect: body.u64()?, new: lease(body)? };
+            return Ok(WitnessFrame::AboutLease { host: guest, request });
+        }
+        Kind::LeaseReply => {
+            let outcome = WitnessOutcome::read(body)?;
+            let lease = if body.flag()? { Some(lease(body)?) } else { None };
+            return Ok(WitnessFrame::LeaseReply { host: guest, reply: LeaseReply { id, outcome, lease } });
+        }
         _ => return Err(LinkError::UnknownKind(kind.number())),
     };
     Ok(WitnessFrame::Request { guest, request })
@@ -103,6 +116,7 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             detail: body.text()?.to_owned(),
         }),
         Kind::HoldReady => GuestFrame::HoldReady,
+        Kind::NeedsFencing => GuestFrame::NeedsFencing,
         Kind::Input
         | Kind::Taken
         | Kind::Cut
@@ -230,6 +244,11 @@ fn reply(id: RequestId, body: &mut Body<'_>) -> Result<WitnessReply, LinkError> 
     let outcome = WitnessOutcome::read(body)?;
     let record = if body.flag()? { Some(record(body)?) } else { None };
     Ok(WitnessReply { id, outcome, record })
+}
+
+fn lease(body: &mut Body<'_>) -> Result<Lease, LinkError> {
+    let (number, standing, watchdog_ms) = (body.u64()?, lease::Standing::read(body)?, body.u32()?);
+    Lease::of_numbers(number, standing, watchdog_ms).ok_or(LinkError::NoLease { number, watchdog_ms })
 }
 
 fn record(body: &mut Body<'_>) -> Result<Record, LinkError> {

@@ -9,6 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
+use understudy_session::lease::Standing as LeaseStanding;
 use understudy_session::{CopyEnd, EpochKind, Mode, WitnessOutcome};
 
 const DOCUMENT: &str = include_str!("../../../docs/LINK.md");
@@ -54,7 +55,11 @@ fn the_document_draws_each_kind_once_with_its_name_its_address_and_its_version()
         .collect();
     // WitnessReclaim is drawn beside the swap that it is like.
     kinds.sort_by_key(|(number, ..)| {
-        (*number >= 0x30, [0x30, 0x31, 0x33, 0x32].iter().position(|it| it == number), *number)
+        (
+            *number >= 0x30,
+            [0x30, 0x31, 0x33, 0x32, 0x34, 0x35, 0x36].iter().position(|it| it == number),
+            *number,
+        )
     });
     assert_eq!(drawn, kinds);
 }
@@ -101,7 +106,8 @@ fn the_document_lists_each_value_of_each_field() {
         (Kind::Halted, "why", table::<CopyEnd>()),
         (Kind::WitnessReply, "outcome", table::<WitnessOutcome>()),
         // The record is drawn behind the last kind that carries it.
-        (Kind::WitnessReply, "copy", table::<CopyTag>()),
+        (Kind::LeaseReply, "copy", table::<CopyTag>()),
+        (Kind::LeaseReply, "standing", table::<LeaseStanding>()),
     ];
     for (kind, label, values) in lists {
         assert_eq!(listed(kind.number(), label), values, "{label} of {kind:?}");
@@ -128,5 +134,6 @@ fn no_two_values_of_a_field_have_one_number_and_each_is_its_own_row() {
     check::<CopyEnd>();
     check::<WitnessOutcome>();
     check::<CopyTag>();
+    check::<LeaseStanding>();
     assert_eq!(table::<HoldReason>().len(), HoldReason::ALL.len());
 }

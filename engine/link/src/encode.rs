@@ -10,6 +10,7 @@ use super::values::{CopyTag, DeclineTag, StandingTag, Value};
 use super::{BODY_BYTES_MAX, header};
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::Description;
+use understudy_session::lease::{Lease, LeaseReply, LeaseRequest};
 use understudy_session::{
     Copy, Decline, Record, Standing, ToPrimary, ToSecondary, WitnessReply, WitnessRequest,
 };
@@ -160,6 +161,9 @@ fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
             }
         },
         Frame::Witness(WitnessFrame::Reply { guest, reply }) => of_record(guest, reply.record.as_ref()),
+        Frame::Witness(WitnessFrame::AboutLease { host, .. } | WitnessFrame::LeaseReply { host, .. }) => {
+            [Some(host), None, None]
+        }
     }
 }
 
@@ -178,6 +182,8 @@ fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
         Frame::Guest(_, frame) => put_guest(out, frame),
         Frame::Witness(WitnessFrame::Request { guest, request }) => put_witness_request(out, guest, request),
         Frame::Witness(WitnessFrame::Reply { guest, reply }) => put_witness_reply(out, guest, reply),
+        Frame::Witness(WitnessFrame::AboutLease { host, request }) => put_lease_request(out, host, request),
+        Frame::Witness(WitnessFrame::LeaseReply { host, reply }) => put_lease_reply(out, host, reply),
     }
 }
 
@@ -238,7 +244,7 @@ fn put_guest(out: &mut Vec<u8>, frame: &GuestFrame<'_>) {
             refusal.reason.put(out);
             put_text(out, &refusal.detail);
         }
-        GuestFrame::HoldReady => {}
+        GuestFrame::HoldReady | GuestFrame::NeedsFencing => {}
         GuestFrame::Packets(packets) => packets.put(out),
         GuestFrame::Window { through_bytes } => put_u64(out, *through_bytes),
     }
@@ -344,6 +350,31 @@ fn put_witness_reply(out: &mut Vec<u8>, guest: &str, reply: &WitnessReply) {
     if let Some(record) = &reply.record {
         put_record(out, record);
     }
+}
+
+fn put_lease_request(out: &mut Vec<u8>, host: &str, request: &LeaseRequest) {
+    put_u64(out, request.id().0);
+    put_text(out, host);
+    if let LeaseRequest::Swap { expect, new, .. } = request {
+        put_u64(out, *expect);
+        put_lease(out, new);
+    }
+}
+
+fn put_lease_reply(out: &mut Vec<u8>, host: &str, reply: &LeaseReply) {
+    put_u64(out, reply.id.0);
+    put_text(out, host);
+    reply.outcome.put(out);
+    out.push(u8::from(reply.lease.is_some()));
+    if let Some(lease) = &reply.lease {
+        put_lease(out, lease);
+    }
+}
+
+fn put_lease(out: &mut Vec<u8>, lease: &Lease) {
+    put_u64(out, lease.number);
+    lease.standing.put(out);
+    put_u32(out, lease.watchdog_ms());
 }
 
 fn put_record(out: &mut Vec<u8>, record: &Record) {

@@ -24,6 +24,11 @@ pub enum LinkError {
     /// A value of a field that this version does not know.
     #[error("The peer sent the unknown value {value} as {field}; both ends must run matching versions")]
     UnknownValue { field: &'static str, value: u8 },
+    /// A lease that no host has.
+    #[error(
+        "The peer sent a lease with the number {number} and a watchdog of {watchdog_ms} ms, which no host can have"
+    )]
+    NoLease { number: u64, watchdog_ms: u32 },
     /// The body is longer than frames may be at this point of the connection.
     #[error("The peer announced a frame of {bytes} bytes where {limit} are allowed")]
     FrameTooLong { bytes: usize, limit: usize },

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   LinkFrame     Hello ─► ◄─ HelloAnswer | Refuse          Bye, Ping, Pong, Bulletin
-//!   GuestFrame    Offer ─►                               ◄─ HoldDeclined, and HoldReady once the cause is gone
+//!   GuestFrame    Offer ─► [NeedsFencing ─►]              ◄─ HoldDeclined, and HoldReady once the cause is gone
 //!                 then, in this order for each epoch, as far as the peer's Window reaches:
 //!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
 //!                                            └ of a guest with disks, anywhere between: DiskWrites* ─► DiskEnd ─►
 //!                 ToSecondary(other) ─►                                       ◄─ ToPrimary, Window
 //!                 Packets ─►                                                  ◄─ Packets
-//!   WitnessFrame  Request ─► ◄─ Reply
+//!   WitnessFrame  Request ─► ◄─ Reply                       AboutLease ─► ◄─ LeaseReply
 //! ```
 //!
 //! Each conversation is a type of its own, so that a node never handles the witness's frames, nor the witness a
@@ -32,6 +32,7 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::WritesSummary;
 use understudy_checkpoint::pages::{EpochSummary, FORM_CHECKS, FORM_STATE};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::lease::{LeaseReply, LeaseRequest};
 use understudy_session::{ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 
 /// Page frames of the largest guest that engines protect: 256 GiB. Its page types alone take 64 MiB in an image.
@@ -161,6 +162,9 @@ pub enum GuestFrame<'a> {
     HoldDeclined(HoldRefusal),
     /// The guest that was declined can be held now: its primary may begin. From version 2 on.
     HoldReady,
+    /// The guest may be started elsewhere only once the sender's host is fenced. Follows the offer of such a guest. From
+    /// version 6 on.
+    NeedsFencing,
     /// Packets of the guest and of its copy. From version 3 on.
     Packets(PacketFrame<'a>),
     /// How many bytes of the guest's epoch frames may be sent, counted from its first offer on this connection. A frame
@@ -175,6 +179,10 @@ pub enum WitnessFrame<'a> {
     Request { guest: &'a str, request: WitnessRequest },
     /// From the witness.
     Reply { guest: &'a str, reply: WitnessReply },
+    /// To the witness, about the lease of a host. From version 6 on.
+    AboutLease { host: &'a str, request: LeaseRequest },
+    /// From the witness, about the lease of a host. From version 6 on.
+    LeaseReply { host: &'a str, reply: LeaseReply },
 }
 
 impl LinkFrame {
@@ -226,6 +234,7 @@ impl<'a> GuestFrame<'a> {
             },
             Self::HoldDeclined(_) => Kind::HoldDeclined,
             Self::HoldReady => Kind::HoldReady,
+            Self::NeedsFencing => Kind::NeedsFencing,
             Self::Packets(packets) => packets.kind(),
             Self::Window { .. } => Kind::Window,
         }
@@ -257,6 +266,9 @@ impl WitnessFrame<'_> {
             Self::Request { request: WitnessRequest::Swap { .. }, .. } => Kind::WitnessSwap,
             Self::Request { request: WitnessRequest::Reclaim { .. }, .. } => Kind::WitnessReclaim,
             Self::Reply { .. } => Kind::WitnessReply,
+            Self::AboutLease { request: LeaseRequest::Read { .. }, .. } => Kind::LeaseRead,
+            Self::AboutLease { request: LeaseRequest::Swap { .. }, .. } => Kind::LeaseSwap,
+            Self::LeaseReply { .. } => Kind::LeaseReply,
         }
     }
 

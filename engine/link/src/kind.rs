@@ -99,11 +99,15 @@ kinds! {
     0x42 DiskEnd              4 Guest   "DiskEnd"        "an end of an epoch's disk writes";
     0x43 Taken                4 Guest   "Taken"          "what a guest has taken of its input";
     0x44 Room                 4 Guest   "Room"           "the room for a copy's packets";
+    0x45 NeedsFencing         6 Guest   "NeedsFencing"   "a guest's need of fencing";
 
     0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
     0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";
     0x32 WitnessReply         1 Witness "WitnessReply"   "a witness reply";
     0x33 WitnessReclaim       1 Witness "WitnessReclaim" "a witness request";
+    0x34 LeaseRead            6 Witness "LeaseRead"      "a request about a lease";
+    0x35 LeaseSwap            6 Witness "LeaseSwap"      "a request about a lease";
+    0x36 LeaseReply           6 Witness "LeaseReply"     "a reply about a lease";
 }
 
 impl Kind {

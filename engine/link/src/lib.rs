@@ -60,4 +60,6 @@ pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Outbox};
 pub use packets::{NotPacked, PACKET_BYTES_MAX, PACKETS_BYTES_MAX, PacketFrame, PacketList, Packets};
 pub use refusal::{HoldReason, HoldRefusal};
 pub use service::{RefuseReason, Service};
-pub use version::{BULLETINS_SINCE, DISKS_SINCE, GUEST_REFUSALS_SINCE, INPUT_TAKEN_SINCE, VERSIONS};
+pub use version::{
+    BULLETINS_SINCE, DISKS_SINCE, GUEST_REFUSALS_SINCE, INPUT_TAKEN_SINCE, LEASES_SINCE, VERSIONS,
+};

@@ -26,11 +26,13 @@ pub enum HoldReason {
     NameTaken,
     /// Something in the node failed.
     Internal,
+    /// The guest needs fencing, and the node cannot arm its watchdog.
+    Fencing,
 }
 
 impl HoldReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Name,
         Self::TooLarge,
         Self::Memory,
@@ -40,6 +42,7 @@ impl HoldReason {
         Self::TooMany,
         Self::NameTaken,
         Self::Internal,
+        Self::Fencing,
     ];
 
     /// The reason as a metric's label.
@@ -54,6 +57,7 @@ impl HoldReason {
             Self::TooMany => "too_many",
             Self::NameTaken => "name_taken",
             Self::Internal => "internal",
+            Self::Fencing => "fencing",
         }
     }
 }

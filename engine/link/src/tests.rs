@@ -12,12 +12,13 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::WritesSummary;
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::lease::{self, Lease, LeaseReply, LeaseRequest};
 use understudy_session::{
     Copy, CopyEnd, Decline, EpochKind, Mode, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary,
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 57;
+const KINDS: usize = 61;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -106,7 +107,7 @@ impl Parts {
             30 => LinkFrame::Ping.into(),
             31 => LinkFrame::Pong.into(),
             34 => {
-                let refusal = HoldRefusal::new(HoldReason::ALL[b as usize % 9], &*self.names[0]);
+                let refusal = HoldRefusal::new(HoldReason::ALL[b as usize % 10], &*self.names[0]);
                 GuestFrame::HoldDeclined(refusal).of(guest)
             }
             35 => GuestFrame::HoldReady.of(guest),
@@ -135,6 +136,15 @@ impl Parts {
             42 => halted(CopyEnd::NoRoom),
             43 => halted(CopyEnd::Operator),
             38 => self.request(WitnessRequest::Reclaim { id: RequestId(d), expect: e, new: self.record() }),
+            57 => self.lease_request(LeaseRequest::Read { id: RequestId(d) }),
+            58 => self.lease_request(LeaseRequest::Swap { id: RequestId(d), expect: e, new: self.lease() }),
+            59 => {
+                let outcome = [WitnessOutcome::Told, WitnessOutcome::Swapped][a as usize % 2];
+                let reply =
+                    LeaseReply { id: RequestId(d), outcome, lease: self.present.then(|| self.lease()) };
+                WitnessFrame::LeaseReply { host: &self.names[0], reply }.into()
+            }
+            60 => GuestFrame::NeedsFencing.of(guest),
             _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
         }
     }
@@ -161,6 +171,17 @@ impl Parts {
 
     fn request(&self, request: WitnessRequest) -> Frame<'_> {
         WitnessFrame::Request { guest: &self.names[0], request }.into()
+    }
+
+    fn lease_request(&self, request: LeaseRequest) -> Frame<'_> {
+        WitnessFrame::AboutLease { host: &self.names[0], request }.into()
+    }
+
+    fn lease(&self) -> Lease {
+        use lease::Standing::{Held, Released, Taken};
+        let standing = [Held, Released, Taken][self.numbers[2] as usize % 3];
+        let watchdog_ms = 4_000 + (self.numbers[1] % 296_001) as u32;
+        Lease::of_numbers(self.numbers[0].max(1), standing, watchdog_ms).unwrap()
     }
 
     fn reply(&self, outcome: WitnessOutcome) -> Frame<'_> {
@@ -344,7 +365,12 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x43, "0100000000000000".to_owned() + "0300000000000000"),
         (0x44, "0100000000000000".to_owned() + "0300000000000000" + "0400000000000000" + "0500000000000000"),
         (0x07, "ababab".to_owned()),
+        (0x34, "0400000000000000".to_owned() + "05616c706861"),
+        (0x35, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + LEASE),
+        (0x36, "0400000000000000".to_owned() + "05616c706861" + "02" + "01" + LEASE),
+        (0x45, String::new()),
     ];
+    const LEASE: &str = concat!("0100000000000000", "01", "a20f0000");
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
     assert_eq!(golden.len(), KINDS);
@@ -486,7 +512,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
         header::seal(&mut bytes, 0);
         feed(&mut Decoder::new(), &bytes, &mut |_| {})
     };
-    for kind in [0, 0x08, 0x34, 0xFFFF] {
+    for kind in [0, 0x08, 0x37, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
     assert_eq!(craft(0x2F, 1), Err(LinkError::UnknownKind(0x2F)));
@@ -499,8 +525,8 @@ fn a_version_is_common_or_there_is_none() {
     assert_eq!(common_version((1, 1)), Some(1));
     assert_eq!(common_version((1, 2)), Some(2));
     assert_eq!(common_version((1, 3)), Some(3));
-    assert_eq!(common_version((0, 9)), Some(5));
-    assert_eq!(common_version((6, 9)), None);
+    assert_eq!(common_version((0, 9)), Some(6));
+    assert_eq!(common_version((7, 9)), None);
     assert_eq!(common_version((0, 0)), None);
     assert_eq!(common_version((9, 2)), None);
 }

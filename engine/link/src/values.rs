@@ -9,6 +9,7 @@ use super::refusal::HoldReason;
 use super::service::{RefuseReason, Service};
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
+use understudy_session::lease::Standing as LeaseStanding;
 use understudy_session::{CopyEnd, Decline, EpochKind, Mode, Standing, WitnessOutcome};
 
 /// One row of a table.
@@ -96,6 +97,7 @@ values! { "reason not to hold a guest" HoldReason {
     7 TooMany   2 "too many guests";
     8 NameTaken 2 "name taken";
     9 Internal  2 "internal";
+    10 Fencing  6 "no fencing";
 }}
 
 values! { "outcome" WitnessOutcome {
@@ -103,6 +105,12 @@ values! { "outcome" WitnessOutcome {
     2 Swapped  1 "swapped";
     3 Conflict 1 "conflict";
     4 Illegal  1 "illegal";
+}}
+
+values! { "standing of a lease" LeaseStanding {
+    1 Held     6 "held";
+    2 Released 6 "given back";
+    3 Taken    6 "taken away";
 }}
 
 /// The variant of a [`Standing`]; its fields follow.

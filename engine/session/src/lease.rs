@@ -1,6 +1,5 @@
 //! The lease of a host: what lets another host start a guest with disks that both reach, although nobody can ask the first
-//! whether it still runs the guest. Output commit does not cover such disks; see `docs/FENCING.md`. No driver carries these
-//! machines yet.
+//! whether it still runs the guest. Output commit does not cover such disks; see `docs/FENCING.md`.
 //!
 //! ```text
 //!   Holder   ── renew n ──► the arbiter's record ◄── look, take away ──   Taker
@@ -17,16 +16,21 @@
 //! taken away was seen. Two facts make that safe: whoever sees n knows that the holder asked for it earlier, and counts
 //! from its own, later moment; and a swap from n means that no later number was ever confirmed.
 //!
-//! * [`Terms`] the times, which fit each other or do not exist
+//! * [`Terms`] the times: a holder's watchdog, and the wait that follows from it
 //! * [`Holder`] a host that runs such guests; [`Taker`] the other one
+//! * [`Lease`] the record; [`judge`] who may change it, and how; [`Arbiter`] our witness's records of all hosts
 
+mod arbiter;
 mod holder;
+mod record;
 mod taker;
 #[cfg(test)]
 mod tests;
 
+pub use arbiter::{Arbiter, HOSTS_MAX, Input, Output};
 pub use holder::{Holder, HolderOutput};
-pub use taker::{Standing, Taker, TakerOutput};
+pub use record::{Lease, LeaseReply, LeaseRequest, Standing, judge};
+pub use taker::{Taker, TakerOutput};
 
 use crate::Span;
 
@@ -40,49 +44,28 @@ pub const RESET_MAX: Span = Span::from_ms(2_000);
 /// The shortest watchdog: Xen counts whole seconds, and a renewal has to be asked and confirmed within.
 pub const WATCHDOG_MIN: Span = Span::from_ms(4_000);
 
-/// The times of a lease.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The longest watchdog: a taker waits for longer.
+pub const WATCHDOG_MAX: Span = Span::from_ms(300_000);
+
+/// The times of a lease. The holder's watchdog stands in its record, so that a taker waits for as long as that holder needs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Terms {
     watchdog: Span,
-    wait: Span,
 }
 
-/// Why times are no terms.
+/// A watchdog that no lease may have.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TermsError {
-    /// Too short.
-    #[error("a watchdog of {} ms is too short: give 4 s at least", .0.0 / 1_000_000)]
-    Watchdog(Span),
-    /// The other host would start the guest while it may run here.
-    #[error("a wait of {} ms is too short for this watchdog: give {} ms at least", .given.0 / 1_000_000, .least.0.div_ceil(1_000_000))]
-    Wait {
-        /// As given.
-        given: Span,
-        /// The shortest one.
-        least: Span,
-    },
-}
+#[error("a watchdog of {} ms cannot be used: give from 4 s to 300 s", .0.0 / 1_000_000)]
+pub struct TermsError(pub Span);
 
 impl Terms {
-    /// A holder's watchdog runs out `watchdog` after a renewal was asked for; a taker waits for `wait`.
-    pub fn new(watchdog: Span, wait: Span) -> Result<Self, TermsError> {
-        if watchdog < WATCHDOG_MIN {
-            return Err(TermsError::Watchdog(watchdog));
+    /// A holder's watchdog runs out `watchdog` after a renewal was asked for.
+    pub fn new(watchdog: Span) -> Result<Self, TermsError> {
+        if (WATCHDOG_MIN..=WATCHDOG_MAX).contains(&watchdog) {
+            Ok(Self { watchdog })
+        } else {
+            Err(TermsError(watchdog))
         }
-        let least = Self::wait_min(watchdog);
-        if wait < least {
-            return Err(TermsError::Wait { given: wait, least });
-        }
-        Ok(Self { watchdog, wait })
-    }
-
-    /// The shortest wait for a watchdog. If all clocks drift by d at most, a watchdog of T runs out within T / (1 − d) of
-    /// real time, and a taker's wait of W takes W / (1 + d) at least. (1 + d) / (1 − d) is below 1 + 3 d.
-    fn wait_min(watchdog: Span) -> Span {
-        let millionths =
-            |span: Span, ppm: u64| (u128::from(span.0) * u128::from(ppm)).div_ceil(1_000_000) as u64;
-        let slack = millionths(watchdog, 3 * DRIFT_PPM_MAX) + millionths(RESET_MAX, DRIFT_PPM_MAX);
-        Span(watchdog.0.saturating_add(RESET_MAX.0).saturating_add(slack))
     }
 
     /// From asking for a renewal until the watchdog runs out, at most.
@@ -90,8 +73,11 @@ impl Terms {
         self.watchdog
     }
 
-    /// From seeing a number until it may be taken away.
+    /// From seeing a number until it may be taken away. If all clocks drift by d at most, a watchdog of T runs out within
+    /// T / (1 − d) of real time, and a taker's wait of W takes W / (1 + d) at least. (1 + d) / (1 − d) is below 1 + 3 d.
     pub fn wait(&self) -> Span {
-        self.wait
+        let millionths = |span: Span, ppm: u64| (span.0 * ppm).div_ceil(1_000_000);
+        let slack = millionths(self.watchdog, 3 * DRIFT_PPM_MAX) + millionths(RESET_MAX, DRIFT_PPM_MAX);
+        Span(self.watchdog.0 + RESET_MAX.0 + slack)
     }
 }

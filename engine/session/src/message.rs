@@ -170,7 +170,7 @@ pub struct Record {
 }
 
 /// Matches a reply to its request; unique per session instance and connection.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
 /// To the witness. The driver adds the guest's name, since it knows whose session asks.

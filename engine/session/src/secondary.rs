@@ -102,6 +102,8 @@ pub enum Input {
     WitnessDown,
     /// The witness's answer.
     Witness(WitnessReply),
+    /// The primary's host is fenced: nothing that it ran runs any more.
+    Fenced,
     /// The operator decides, without a witness, that the primary is dead (the risks were printed).
     ForceTakeover,
 }

@@ -78,6 +78,12 @@ enum Command {
     Invite(trust::InviteArgs),
     /// Join a node or witness by its invitation: each trusts the other's certificate from then on
     Join(trust::JoinArgs),
+    /// The watchdog of a host of the lab
+    #[command(hide = true)]
+    LabWatchdog {
+        /// The engine
+        pid: i32,
+    },
     /// Make the certificate by which other hosts know this one
     Keygen(keygen::Args),
     /// Have a node take no new copies while a person works on its host, or take them again
@@ -266,6 +272,9 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Events(args) => events::run(args),
         Command::Invite(args) => trust::run_invite(&args),
         Command::Join(args) => trust::run_join(&args),
+        Command::LabWatchdog { pid } => crate::guest::watch_lab_host(pid)
+            .map(|()| Exit::Ok)
+            .map_err(|error| CliError::Internal(error.to_string())),
         Command::Keygen(args) => keygen::run(&args),
         Command::Maintenance(args) => maintenance::run(args),
         Command::Packaging(question) => packaging::run(question),

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_witness_stays_as_long_as_a_copy_may_take_over() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(directory.path()).unwrap();
+        let (store, ..) = Store::open(directory.path()).unwrap();
         let ask = || {
             let config = directory.path().join("none.toml");
             may_remove(&MayRemoveArgs {

@@ -16,7 +16,7 @@ mod watch;
 use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
 use crate::console;
-use crate::control::status::{FullSyncStatus, Quantiles, WitnessKind};
+use crate::control::status::{FencingStatus, FullSyncStatus, Quantiles, WatchdogState, WitnessKind};
 use crate::control::{ClientError, GuestRole, GuestStatus, Status};
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -251,11 +251,33 @@ fn head(status: &Status) -> String {
     for (name, reason) in std::iter::once(witness).chain(peers).filter(|(_, reason)| !reason.is_empty()) {
         let _ = writeln!(text, "  └ {name}: {reason}");
     }
+    text += &status.fencing.as_ref().map_or_else(String::new, fencing);
     let days = status.certificate.as_ref().and_then(|own| own.expires).map(days_until);
     if let Some(days) = days.filter(|days| *days < EXPIRY_SAID_DAYS) {
         let _ = writeln!(text, "  └ certificate: good for {days} days more; have it signed anew, and reload");
     }
     text
+}
+
+/// This host's watchdog, and the hosts that are waited for.
+fn fencing(status: &FencingStatus) -> String {
+    let watchdog = match status.watchdog {
+        WatchdogState::Off => "the watchdog of this host is NOT set",
+        WatchdogState::Renewed => "the lease of this host is confirmed; nothing here needs its watchdog",
+        WatchdogState::Armed => "the watchdog of this host is set",
+        WatchdogState::Near => "the watchdog of this host is NEAR: guests that need it stand still",
+    };
+    let mut text = format!("  └ fencing: {watchdog}");
+    if !status.reason.is_empty() {
+        let _ = write!(text, ": {}", status.reason);
+    }
+    for host in &status.waits_for {
+        let _ = write!(text, "; waits until {} is fenced", host.node);
+        if let Some(left_ms) = host.left_ms {
+            let _ = write!(text, " ({} s at least)", left_ms.div_ceil(1_000));
+        }
+    }
+    text + "\n"
 }
 
 /// A certificate that is good for less than this is told of.
@@ -385,6 +407,7 @@ pub(super) mod tests {
             maintenance: Default::default(),
             witness,
             certificate: None,
+            fencing: None,
             peers: Vec::new(),
             guests,
             waiting: Vec::new(),
@@ -477,6 +500,7 @@ pub(super) mod tests {
                 reason: String::new(),
             },
             certificate: None,
+            fencing: None,
             peers: vec![PeerStatus {
                 node: "b".into(),
                 address: None,

@@ -177,7 +177,7 @@ impl From<StoreError> for CliError {
         let text = error.to_string();
         match error {
             StoreError::InUse(_) | StoreError::Unknown { .. } => Self::Refused(text),
-            StoreError::Damaged(_) => Self::BadInput(text),
+            StoreError::Damaged(_) | StoreError::DamagedLease(_) => Self::BadInput(text),
             StoreError::Io { attempt: "list", .. } => Self::BadInput(text),
             StoreError::Io { attempt: "create" | "open", ref source, .. } if !is_exhausted(source) => {
                 Self::Usage(format!(

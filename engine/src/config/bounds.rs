@@ -8,6 +8,7 @@ use super::human::{show_bytes, show_span};
 use super::{ConfigError, NodeConfig};
 use std::ops::RangeInclusive;
 use understudy_session::Span;
+use understudy_session::lease::{WATCHDOG_MAX, WATCHDOG_MIN};
 
 const fn ms(ms: u64) -> Span {
     Span::from_ms(ms)
@@ -27,6 +28,7 @@ pub(super) const TAKEOVER_GRACE: RangeInclusive<Span> = Span(1)..=ms(1_500_000);
 pub(super) const HOLD_MAX: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
 pub(super) const WITNESS_RETRY: RangeInclusive<Span> = ms(10)..=ms(60_000);
 pub(super) const SLOW_MAX: RangeInclusive<Span> = ms(100)..=ms(600_000);
+pub(super) const FENCE_WATCHDOG: RangeInclusive<Span> = WATCHDOG_MIN..=WATCHDOG_MAX;
 pub(super) const SUSPEND_TAKES: RangeInclusive<Span> = ms(0)..=ms(10_000);
 
 /// A client waits so long for each frame that differs.
@@ -201,6 +203,7 @@ mod tests {
             ("`hold-max`", span(HOLD_MAX)),
             ("`witness-retry`", span(WITNESS_RETRY)),
             ("`slow-max`", span(SLOW_MAX)),
+            ("`fence-watchdog`", span(FENCE_WATCHDOG)),
             ("`lab-suspend-takes`", span(SUSPEND_TAKES)),
             ("`colo-match-max`, `colo-gap-min`", span(MATCH_MAX)),
             ("`colo-period`, `colo-window`, `colo-rest`", span(COLO_SPAN)),

@@ -7,10 +7,12 @@
 //!
 //! A key of the other kind is refused, not passed over: whoever writes it means another node.
 
+mod fence;
 mod lab;
 mod mode;
 mod xen;
 
+pub use fence::FenceChoice;
 pub use lab::LabGuestConfig;
 pub use mode::ModeChoice;
 pub use xen::{FindChanges, XenGuestConfig};
@@ -40,6 +42,8 @@ pub struct GuestSettings {
     pub peer: Option<String>,
     /// How it is protected; else by checkpoints alone.
     pub mode: Option<ModeChoice>,
+    /// Whether this host is fenced before the guest is started elsewhere; else not.
+    pub fence: Option<FenceChoice>,
     /// Lab: its memory, such as `256M`.
     pub memory: Option<String>,
     /// Lab: its Ethernet address.
@@ -84,6 +88,12 @@ impl GuestConfigs {
             Self::Lab(_) => &[],
             Self::Xen(guests) => guests,
         }
+    }
+
+    /// Whether any of them needs a lease of this host.
+    pub(super) fn needs_lease(&self) -> bool {
+        self.lab().iter().any(|guest| guest.fence != FenceChoice::Off)
+            || self.xen().iter().any(|guest| guest.fence != FenceChoice::Off)
     }
 
     /// The name of one of them.
@@ -141,6 +151,11 @@ impl GuestSettings {
                     ModeChoice::from_str(value, false).map_err(|_| PairError::Mode(value.to_owned()))?;
                 return Ok(self.mode.replace(mode).is_some());
             }
+            "fence" => {
+                let fence =
+                    FenceChoice::from_str(value, false).map_err(|_| PairError::Fence(value.to_owned()))?;
+                return Ok(self.fence.replace(fence).is_some());
+            }
             "find-changes" => {
                 let how = FindChanges::from_str(value, false)
                     .map_err(|_| PairError::FindChanges(value.to_owned()))?;
@@ -156,7 +171,7 @@ impl GuestSettings {
             }
             _ => {
                 let keys = format!(
-                    "name, peer, mode; of a lab guest: memory, mac, ip, disk, load; of a Xen guest: find-changes, interval, \
+                    "name, peer, mode, fence; of a lab guest: memory, mac, ip, disk, load; of a Xen guest: find-changes, interval, \
                      pacing=output, {}",
                     BudgetSettings::KEYS.join(", ")
                 );

@@ -24,7 +24,9 @@ mod text;
 mod witness;
 
 pub use colo::{AfterCrashChoice, ColoConfig, ColoSettings};
-pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, ModeChoice, XenGuestConfig};
+pub use guest::{
+    FenceChoice, FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, ModeChoice, XenGuestConfig,
+};
 pub use lab::LabSettings;
 pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
@@ -40,6 +42,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use understudy_lab::Conditions;
+use understudy_session::lease::Terms;
 use understudy_session::primary::{Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, primary, secondary};
 
@@ -113,6 +116,8 @@ pub struct Timing {
     pub slow_max: Span,
     /// What to do about slow epochs.
     pub slow_policy: SlowPolicy,
+    /// The watchdog of this host, where guests need fencing.
+    pub fence: Terms,
 }
 
 /// Bounds, decided; sizes in bytes and per guest.

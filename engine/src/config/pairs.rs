@@ -7,6 +7,9 @@ use super::human::HumanError;
 /// What is wrong with a list of pairs.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum PairError {
+    /// No way to fence.
+    #[error("{0:?} is not one of off, log, enforce")]
+    Fence(String),
     /// It has no `=`.
     #[error("{0:?} is not KEY=VALUE")]
     NoPair(String),

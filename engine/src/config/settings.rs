@@ -180,6 +180,13 @@ impl Settings {
         }
         let timing = self.timing.decide()?;
         let node = NodeName(node);
+        let guests = guest::decide_all(self.guests, hypervisor, &peers, timing.pacing)?;
+        if witness.is_none() && guests.needs_lease() {
+            return Err(ConfigError::Conflict(
+                "fence=log and fence=enforce need a witness, which keeps this host's lease; give --witness"
+                    .into(),
+            ));
+        }
         Ok(NodeConfig {
             lab_disks: self.lab.disks.clone(),
             lab: self.lab.decide(&node, hypervisor)?,
@@ -194,7 +201,7 @@ impl Settings {
             timing,
             limits: self.limits.decide()?,
             transport,
-            guests: guest::decide_all(self.guests, hypervisor, &peers, timing.pacing)?,
+            guests,
             peers,
             node,
         })

@@ -11,6 +11,7 @@ use super::{ConfigError, Limits, Timing};
 use serde::Deserialize;
 use std::num::NonZeroU64;
 use understudy_session::Span;
+use understudy_session::lease::Terms;
 use understudy_session::primary::{Pacing, SlowPolicy};
 
 /// Times as they may be given.
@@ -58,6 +59,10 @@ pub struct TimingSettings {
     /// What to do about slow epochs [default: stretch].
     #[arg(long, value_name = "POLICY")]
     pub slow_policy: Option<SlowChoice>,
+    /// Where guests have fence=enforce: this host is reset so long after the last lease that its witness confirmed [default: 5s].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub fence_watchdog: Option<Span>,
 }
 
 /// [`SlowPolicy`] as it may be given.
@@ -122,6 +127,7 @@ impl TimingSettings {
             witness_retry: self.witness_retry.or(below.witness_retry),
             slow_max: self.slow_max.or(below.slow_max),
             slow_policy: self.slow_policy.or(below.slow_policy),
+            fence_watchdog: self.fence_watchdog.or(below.fence_watchdog),
         }
     }
 
@@ -131,7 +137,10 @@ impl TimingSettings {
 
     pub(super) fn decide(self) -> Result<Timing, ConfigError> {
         let link_grace = self.link_grace.unwrap_or(Span::from_ms(100));
+        let watchdog = self.fence_watchdog.unwrap_or(Span::from_ms(5_000));
+        check_span("fence-watchdog", watchdog, bounds::FENCE_WATCHDOG)?;
         let timing = Timing {
+            fence: Terms::new(watchdog).map_err(|error| ConfigError::Conflict(error.to_string()))?,
             pacing: self.pacing().decide(Pacing::Output(BUDGETS))?,
             heartbeat: self.heartbeat.unwrap_or(Span::from_ms(50)),
             silence_max: self.silence_max.unwrap_or(Span::from_ms(300)),

@@ -204,8 +204,18 @@ mod tests {
             let witness = WitnessStatus::none();
             let (certificate, peers, guests, waiting) = (None, Vec::new(), Vec::new(), Vec::new());
             let (node, pid, maintenance) = ("a".into(), 1, MaintenanceStatus::default());
-            let status =
-                Status { format, node, pid, maintenance, witness, certificate, peers, guests, waiting };
+            let status = Status {
+                format,
+                node,
+                pid,
+                maintenance,
+                witness,
+                certificate,
+                fencing: None,
+                peers,
+                guests,
+                waiting,
+            };
             let answer = line_of(&Response::Status { status: Box::new(status) });
             let said = std::thread::scope(|scope| {
                 scope.spawn(|| {

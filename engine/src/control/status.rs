@@ -27,6 +27,9 @@ pub struct Status {
     /// What it shows to others; nothing where its links have no TLS.
     #[serde(default)]
     pub certificate: Option<CertificateStatus>,
+    /// This host's lease and watchdog, and hosts that are being fenced; nothing where no guest needs that.
+    #[serde(default)]
+    pub fencing: Option<FencingStatus>,
     /// Its peers, by name.
     pub peers: Vec<PeerStatus>,
     /// Its guests, by name.
@@ -61,6 +64,49 @@ pub struct WitnessStatus {
     /// Why it does not; empty if it does.
     #[serde(default)]
     pub reason: String,
+}
+
+/// A host's lease at the witness, and its watchdog.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct FencingStatus {
+    /// How the watchdog of this host stands.
+    pub watchdog: WatchdogState,
+    /// When it resets the host, if no renewal is confirmed until then.
+    #[serde(default)]
+    pub left_ms: Option<u64>,
+    /// The number of the lease that was confirmed last.
+    #[serde(default)]
+    pub lease: Option<u64>,
+    /// Why it does not stand better; empty if nothing is wrong.
+    #[serde(default)]
+    pub reason: String,
+    /// Hosts whose guests are started here once they are fenced.
+    #[serde(default)]
+    pub waits_for: Vec<FencedHostStatus>,
+}
+
+/// How a host's watchdog stands.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum WatchdogState {
+    /// It is not set, and the lease is not confirmed.
+    Off,
+    /// The lease is confirmed; no guest that runs here needs the watchdog.
+    Renewed,
+    /// It is set.
+    Armed,
+    /// It resets the host soon.
+    Near,
+}
+
+/// A host that is being fenced.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct FencedHostStatus {
+    /// Its name.
+    pub node: String,
+    /// For how long its lease is waited for, if nothing is heard of it; nothing before the witness has told it.
+    #[serde(default)]
+    pub left_ms: Option<u64>,
 }
 
 /// A node's own certificate.

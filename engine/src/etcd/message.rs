@@ -310,7 +310,7 @@ mod tests {
         #[test]
         fn no_bytes_are_more_than_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             let _ = (parse_range("p/g", &bytes), parse_txn("p/g", &bytes), parse_header(&bytes), parse_token(&bytes));
-            let _ = (super::super::decode_record(&bytes), parse_refusal(&bytes));
+            let _ = (super::super::decode_record(&bytes), super::super::decode_lease(&bytes), parse_refusal(&bytes));
         }
 
         /// "No such key" lets a guest be claimed: no accident of an answer that has one may say so.

@@ -14,12 +14,15 @@
 //! A request without an answer may have been done. It is told as an error, never as an outcome: who asked asks again, and
 //! finds what became of it in the record.
 //!
+//! The lease of a host is a key of the same kind below `PREFIX/.lease/`, and a swap of it is done alike.
+//!
 //! Not here: leases and locks of etcd (no rule of ours needs a clock), and when to ask ([`node`](crate::node)). Everything here
 //! blocks, for as long as [`Cluster`] says, so the event loop asks from threads.
 
 mod address;
 mod cluster;
 mod credentials;
+mod lease;
 mod message;
 mod record;
 mod records;
@@ -27,6 +30,7 @@ mod records;
 pub use address::{EtcdAddress, EtcdAddressError};
 pub use cluster::{ATTEMPT_MAX, Cluster, EtcdError, WentBack};
 pub use credentials::{CredentialError, Credentials};
+pub use lease::{decode_lease, encode_lease};
 pub use message::{Held, MalformedAnswer, Swap, parse_range, parse_txn};
 pub use record::{RECORD_BYTES_MAX, RecordError, decode_record, encode_record};
 pub use records::Records;

@@ -1,8 +1,10 @@
 //! The records of guests in a cluster, by the rules of authority.
 
 use super::cluster::{Cluster, EtcdError};
+use super::lease::{decode_lease, encode_lease};
 use super::message::{self, Held, Swap};
 use super::record::{decode_record, encode_record};
+use understudy_session::lease::{self, Lease, LeaseReply, LeaseRequest};
 use understudy_session::witness::judge;
 use understudy_session::{NodeName, Record, WitnessOutcome, WitnessReply, WitnessRequest};
 
@@ -38,6 +40,30 @@ impl Records {
     pub fn read(&self, guest: &str) -> Result<Option<Record>, EtcdError> {
         let key = self.key(guest);
         record_of(&key, &self.held(&key)?)
+    }
+
+    /// Does what is asked about the lease of a host. An error: it may be done, or not.
+    pub fn lease_answer(&self, host: &NodeName, request: &LeaseRequest) -> Result<LeaseReply, EtcdError> {
+        // No guest's name begins with a point.
+        let key = self.key(&format!(".lease/{host}"));
+        let held = self.held(&key)?;
+        let lease = lease_of(&key, &held)?;
+        let (outcome, lease) = match request {
+            LeaseRequest::Read { .. } => (WitnessOutcome::Told, lease),
+            LeaseRequest::Swap { expect, new, .. } => {
+                match lease::judge(lease.as_ref(), *expect, new, host, &self.node) {
+                    WitnessOutcome::Swapped => {
+                        let question = message::swap(&key, &held, &encode_lease(new));
+                        match self.cluster.ask(TXN, &question, |answer| message::parse_txn(&key, answer))? {
+                            Swap::Done => (WitnessOutcome::Swapped, Some(*new)),
+                            Swap::Differs(now) => (WitnessOutcome::Conflict, lease_of(&key, &now)?),
+                        }
+                    }
+                    refused => (refused, lease),
+                }
+            }
+        };
+        Ok(LeaseReply { id: request.id(), outcome, lease })
     }
 
     /// Asks whether a majority of the cluster is there, and whether this node may read what it needs.
@@ -82,6 +108,12 @@ impl Records {
             Swap::Differs(now) => Ok((WitnessOutcome::Conflict, record_of(&key, &now)?)),
         }
     }
+}
+
+/// A value that is no lease is not "none".
+fn lease_of(key: &str, held: &Held) -> Result<Option<Lease>, EtcdError> {
+    let Held::Value(value) = held else { return Ok(None) };
+    decode_lease(value).map(Some).map_err(|why| EtcdError::Damaged { key: key.to_owned(), why })
 }
 
 /// A value that is no record is not "none".

@@ -6,8 +6,9 @@ use crate::guest::disks::HeldDisks;
 use crate::guest::disks::held::DisksError;
 use crate::guest::machine::{HostError, RunningGuest};
 use crate::guest::replica::{NotSaved, Replica, Start};
+use crate::guest::watchdog::Watchdog;
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
@@ -108,6 +109,16 @@ pub trait Host: Send + Sync + Debug {
     /// Saves an image from which no guest could be started, so that a person can start it.
     fn save(&self, _name: &str, _what: &Description, _image: &Image) -> Result<PathBuf, NotSaved> {
         Err(NotSaved::NotHere)
+    }
+
+    /// The watchdog that resets this host. `state`: the directory of what outlives the engine.
+    fn watchdog(&self, _state: &Path) -> Result<Box<dyn Watchdog>, HostError> {
+        Err("nothing here could reset this host".into())
+    }
+
+    /// Whether an engine before this one has left that watchdog running.
+    fn has_left_watchdog(&self, _state: &Path) -> bool {
+        false
     }
 
     /// The engine ends: do not repeat what fails from here on.

@@ -30,6 +30,7 @@ mod stepped;
 mod still;
 mod thread;
 mod waker;
+pub mod watchdog;
 mod workers;
 mod xen;
 
@@ -40,6 +41,7 @@ pub use copy::{
 pub use disks::{DiskPlace, HeldDisks, LocalDisk};
 pub use figures::{Encoded, PauseTimes};
 pub use host::{Host, NotBuilt, NotCopied};
+pub use lab::watchdog::watch as watch_lab_host;
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{BoxedSource, HostError, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;

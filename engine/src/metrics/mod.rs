@@ -35,6 +35,8 @@ pub struct Metrics {
     certificate_expiry: IntGaugeVec,
     loop_stall: prometheus::GaugeVec,
     maintenance: IntGaugeVec,
+    fencing_armed: IntGaugeVec,
+    fencing_waits: IntGaugeVec,
     witness_requests: IntCounterVec,
     witness_writable: IntGaugeVec,
     log_lost: IntCounterVec,
@@ -82,6 +84,16 @@ impl Metrics {
             "Whether this node is in maintenance, and takes no new copies of guests.",
             &[],
         );
+        let fencing_armed = make.gauges(
+            "fencing_armed",
+            "Whether this host's watchdog is set, for guests here that need it; absent where none does.",
+            &[],
+        );
+        let fencing_waits = make.gauges(
+            "fencing_waits",
+            "Hosts that have to be fenced before guests of theirs are started on this one.",
+            &[],
+        );
         let witness_requests = make.counters(
             "witness_requests_total",
             "Requests that this witness answered, by what became of them.",
@@ -109,6 +121,8 @@ impl Metrics {
             certificate_expiry,
             loop_stall,
             maintenance,
+            fencing_armed,
+            fencing_waits,
             witness_requests,
             witness_writable,
             log_lost,
@@ -152,6 +166,15 @@ impl Metrics {
     /// Says whether this node is in maintenance. Not called by a witness.
     pub fn set_maintenance(&self, on: bool) {
         self.maintenance.with_label_values::<&str>(&[]).set(i64::from(on));
+    }
+
+    /// Says whether the watchdog is set, where a guest needs it, and how many hosts are being fenced. Not called by a witness.
+    pub fn set_fencing(&self, armed: Option<bool>, waits: usize) {
+        match armed {
+            Some(armed) => self.fencing_armed.with_label_values::<&str>(&[]).set(i64::from(armed)),
+            None => self.fencing_armed.reset(),
+        }
+        self.fencing_waits.with_label_values::<&str>(&[]).set(waits as i64);
     }
 
     /// How long the loop's longest turn took, of late.

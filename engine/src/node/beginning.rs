@@ -13,7 +13,7 @@ use super::driver::MadeWay;
 use super::guests::Guests;
 use super::inbound::GuestName;
 use super::new_primary::{AddError, NewPrimary, check_size};
-use super::primary::{CopyElsewhere, Gate, OwnOffer, PrimaryGuest, Unacked};
+use super::primary::{CopyElsewhere, FenceHere, Gate, OwnOffer, PrimaryGuest, Unacked};
 use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
 use crate::config::XenGuestConfig;
@@ -41,7 +41,7 @@ impl Guests {
 
     /// Adds a Xen guest that was found running. A guest of this name that has ended here makes way.
     pub fn found(&mut self, guest: XenGuestConfig, found: RunningGuest, cx: &mut dyn Context) {
-        let XenGuestConfig { name, peer, mode, pacing, find_changes: _ } = guest;
+        let XenGuestConfig { name, peer, mode, pacing, fence, find_changes: _ } = guest;
         // A guest that no engine ran before belongs to nobody else: if it is not added, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
@@ -54,7 +54,8 @@ impl Guests {
         let Some(MadeWay { is_wished, rival }) = made_way else { return let_go(loose) };
         let name: GuestName = name.into();
         self.guests.remove(&name);
-        let beginning = NewPrimary { pacing: Some(pacing), mode, ..NewPrimary::of(&name, found, peer) };
+        let beginning =
+            NewPrimary { pacing: Some(pacing), mode, fence, ..NewPrimary::of(&name, found, peer) };
         let mut guest = match self.begin(beginning, cx) {
             Ok(guest) => guest,
             Err(error) => {
@@ -84,6 +85,7 @@ impl Guests {
             takeover,
             pacing,
             mode,
+            fence,
             compared_bytes,
         } = beginning;
         let description = source.0.describe()?;
@@ -143,6 +145,7 @@ impl Guests {
             sync_rate: self.sync_rate.clone(),
             gate: Gate::default(),
             copy,
+            fence: FenceHere::new(fence),
             end_seen: false,
             broken: None,
             over: None,

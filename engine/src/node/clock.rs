@@ -16,6 +16,14 @@ use understudy_session::Time;
 /// The latest that the kernel's clock counts to, in nanoseconds: 292 years.
 const LATEST_NS: u64 = i64::MAX as u64;
 
+/// The time at this moment of a node that began when `CLOCK_MONOTONIC` said this.
+pub(super) fn monotonic_now(start_ns: u64) -> Time {
+    // The clock cannot fail: it is there since before this program was written.
+    let now =
+        clock_gettime(Clocks::CLOCK_MONOTONIC).map_or(u64::MAX, |now| Duration::from(now).as_nanos() as u64);
+    Time(now.saturating_sub(start_ns))
+}
+
 /// Nanoseconds since the node's start.
 #[derive(Debug)]
 pub(super) struct Clock {

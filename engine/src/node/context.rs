@@ -6,6 +6,7 @@ use super::inbound::GuestName;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::{Frame, GuestId, Lane};
+use understudy_session::lease::LeaseRequest;
 use understudy_session::{NodeName, Time, WitnessRequest};
 
 /// What happened to a link on which one guest was silent.
@@ -55,6 +56,16 @@ pub trait Context {
     fn is_witness_up(&self) -> bool;
     /// Asks the witness. Without a connection the request is dropped, and the session repeats it.
     fn ask_witness(&mut self, guest: &str, request: WitnessRequest);
+    /// The time at this moment, not that of the iteration. A simulator's time stands still meanwhile.
+    fn fresh_now(&self) -> Time {
+        self.now()
+    }
+    /// Whether the witness can be asked about leases.
+    fn keeps_leases(&self) -> bool {
+        self.is_witness_up()
+    }
+    /// Asks the witness about the lease of a host. Without a connection the request is dropped, and repeated.
+    fn ask_lease(&mut self, _host: &NodeName, _request: LeaseRequest) {}
     /// A guest's session has panicked with this message, and gets no more inputs. A simulator ends the run here.
     fn session_failed(&mut self, _guest: &str, _why: &str) {}
 }

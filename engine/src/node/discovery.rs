@@ -191,6 +191,7 @@ mod tests {
             name: "web".into(),
             peer: NodeName("b".into()),
             mode: Default::default(),
+            fence: Default::default(),
             pacing,
             find_changes,
         };

@@ -13,6 +13,7 @@
 //! Not here: how guests come to a node ([`beginning`](super::beginning)), and what each driver does.
 
 use super::context::Context;
+use super::fencing::{Held, Need};
 use super::glance::Glance;
 use super::inbound::Inbound;
 use super::new_primary::NewPrimary;
@@ -149,6 +150,27 @@ pub(super) trait GuestDriver: Send {
 
     /// Ends the driver and logs that. Returns a reason if the node cannot hold a copy of the guest for now.
     fn end(self: Box<Self>) -> Option<HoldRefusal>;
+
+    // ── fencing, for a guest that needs it ───────────────────────────────────────────────────────────────────────────
+
+    /// What the guest needs of this host's lease.
+    fn fencing_need(&self) -> Need {
+        Need::Nothing
+    }
+
+    /// How this host's lease stands, and why not better. Called in each iteration.
+    fn lease_stands(&mut self, _held: Held, _trouble: Option<&str>, _cx: &mut dyn Context) {}
+
+    /// The peer says that the guest needs fencing.
+    fn needs_fencing(&mut self) {}
+
+    /// Whether nothing but the fencing of its peer keeps the guest from being started here.
+    fn awaits_fencing(&self) -> bool {
+        false
+    }
+
+    /// The peer is fenced.
+    fn fenced(&mut self, _cx: &mut dyn Context) {}
 
     // ── peers' offers, and guests that are found ─────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ use super::new_primary::NewPrimary;
 use super::order_error::OrderError;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
-use crate::config::{GuestSettings, PacingSettings};
+use crate::config::{FenceChoice, GuestSettings, PacingSettings};
 use crate::control::status::{CertificateStatus, FORMAT, PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
@@ -152,6 +152,7 @@ impl Node {
                     takeover,
                     pacing,
                     mode,
+                    fence: FenceChoice::Off,
                     compared_bytes,
                 };
                 let _ = to.send(self.guests.add(beginning, &mut self.cx));
@@ -186,6 +187,9 @@ impl Node {
                 WitnessEvent::Down => self.guests.witness_down(&mut self.cx),
                 WitnessEvent::Reply { guest, reply } => {
                     self.guests.witness_reply(&guest, reply, &mut self.cx);
+                }
+                WitnessEvent::LeaseReply { host, reply } => {
+                    self.guests.lease_reply(&host, reply, &mut self.cx);
                 }
             }
         }
@@ -332,6 +336,8 @@ impl Node {
         self.guests.measure();
         self.metrics.set_loop_stall(self.stalls.longest().0 as f64 / 1e9);
         self.metrics.set_maintenance(self.maintenance.is_on());
+        let (armed, waits) = self.guests.fencing.measured();
+        self.metrics.set_fencing(armed, waits);
         self.metrics.set_certificate_expiry(self.cx.links.security.expires_at());
         let witness = &self.cx.witness;
         if witness.is_configured() {
@@ -359,6 +365,7 @@ impl Node {
                 fingerprint: format!("{:#}", own.fingerprint()),
                 expires: own.expires_at().map(|at| at.as_secs()),
             }),
+            fencing: self.guests.fencing.status(self.cx.now),
             peers: self.cx.links.peers(self.cx.now).map(peer).collect(),
             guests: self.guests.status(self.cx.now),
             waiting: self.discovery.waiting(|name| self.guests.sees_to(name)),

@@ -8,6 +8,7 @@
 
 use super::context::Context;
 use super::driver::{GuestDriver, WitnessWord};
+use super::fencing::Fencing;
 use super::glance::Glance;
 use super::inbound::{GuestName, Inbound};
 use super::new_primary::unexpected;
@@ -50,6 +51,8 @@ pub struct Guests {
     pub(super) sync_rate: Option<SyncRate>,
     /// How many threads copy pages in a pause. It is kept because counting processors reads files.
     copiers: usize,
+    /// This host's lease, and those of hosts that are gone.
+    pub(super) fencing: Fencing,
 }
 
 impl fmt::Debug for Guests {
@@ -68,6 +71,8 @@ impl Guests {
         reports: Sender<(RuntimeId, Report)>,
         outputs: OutputMaker,
     ) -> Self {
+        let terms = config.timing.fence;
+        let fencing = Fencing::new(config.node.clone(), terms, host.clone(), config.state.clone());
         let copy_room = CopyRoom::new(config.limits.image_bytes_max);
         let sync_rate = config.limits.full_sync_bytes_per_s.map(SyncRate::new);
         Self {
@@ -85,6 +90,7 @@ impl Guests {
             unseen: BTreeSet::new(),
             in_maintenance: false,
             available_bytes: memory::available_bytes,
+            fencing,
             copiers: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -150,6 +156,9 @@ impl Guests {
         if let Inbound::Offer(generation, description) = what {
             return self.offered(&name, peer, generation, *description, cx);
         }
+        if let Inbound::NeedsFencing = what {
+            return self.needs_fencing(&name, &peer, cx);
+        }
         if let Inbound::ToSecondary(message) = &what {
             self.primary_spoke(&name, &peer, message);
             self.outrun(&name, &peer, message, cx);
@@ -197,6 +206,7 @@ impl Guests {
     /// Runs due timers, works through inboxes, and ends drivers that are over.
     pub fn run(&mut self, cx: &mut dyn Context) {
         self.guests.values_mut().for_each(|guest| guest.run(cx));
+        self.run_fencing(cx);
         self.mend_what_broke(cx);
         self.end_what_is_over(cx);
         self.look_at_offers(cx);
@@ -251,7 +261,12 @@ impl Guests {
 
     /// When the first session has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.guests.values().filter_map(|guest| guest.next_timeout()).chain(self.next_look()).min()
+        self.guests
+            .values()
+            .filter_map(|guest| guest.next_timeout())
+            .chain(self.next_look())
+            .chain(self.fencing.next_timeout())
+            .min()
     }
 
     /// The frames of all guests that may leave now.

@@ -42,7 +42,7 @@ pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result
     let begin = |guest| match host.start(guest) {
         Ok(activated) => {
             let beginning = NewPrimary::of(&guest.name, activated, guest.peer.clone());
-            Ok(NewPrimary { mode: guest.mode, ..beginning })
+            Ok(NewPrimary { mode: guest.mode, fence: guest.fence, ..beginning })
         }
         Err(why) => Err(NodeError::Guest { name: guest.name.clone(), reason: why.to_string() }),
     };

@@ -20,6 +20,8 @@ pub enum Inbound {
     Declined(HoldRefusal),
     /// The peer can hold this guest now.
     Ready,
+    /// The guest is started elsewhere only once the sender's host is fenced.
+    NeedsFencing,
     /// From the guest's primary session.
     ToSecondary(ToSecondary),
     /// From the guest's secondary session.
@@ -176,7 +178,11 @@ impl Inbound {
             Self::Part(part) => part.bytes().map_or(0, |parcel| parcel.bytes.len()),
             Self::Offer(_, description) => description.config.len() + description.static_records.len(),
             Self::Packets(packets) => packets.len_bytes(),
-            Self::ToSecondary(_) | Self::ToPrimary(_) | Self::Declined(_) | Self::Ready => 0,
+            Self::NeedsFencing
+            | Self::ToSecondary(_)
+            | Self::ToPrimary(_)
+            | Self::Declined(_)
+            | Self::Ready => 0,
         };
         data + size_of::<Self>()
     }

@@ -34,7 +34,9 @@ type Named = (GuestName, Box<dyn GuestDriver>);
 impl Guests {
     /// Ends the node: from here on no output of any guest leaves. Workers still send `reports`.
     pub(super) fn leave(&mut self, reports: &Receiver<(RuntimeId, Report)>, start_max: Duration) {
+        let need = self.fencing_need();
         self.guests.values_mut().for_each(|guest| guest.leave());
+        self.fencing.leave(need);
         self.host.leave();
         let (mut starting, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.guests).into_iter().partition(|(_, guest)| guest.is_being_started());

@@ -27,6 +27,8 @@ mod driver;
 mod epoch_sender;
 mod event_loop;
 mod export;
+mod fence;
+mod fencing;
 mod glance;
 mod greet;
 mod guests;

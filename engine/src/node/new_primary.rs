@@ -1,6 +1,7 @@
 //! What the driver of a guest that runs here is made from, and why a guest may be refused.
 
 use super::inbound::GuestName;
+use crate::config::FenceChoice;
 use crate::control::status::Takeover;
 use crate::guest::{BoxedSource, HeldOutput, Machine, PreviousRun, RunningGuest, Stuck};
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub struct NewPrimary {
     pub pacing: Option<Pacing>,
     /// How it is protected.
     pub mode: Mode,
+    /// Whether it may run only under this host's watchdog.
+    pub fence: FenceChoice,
     /// The memory used to compare its pages; 0 if Xen logs its writes.
     pub compared_bytes: u64,
 }
@@ -74,6 +77,7 @@ impl NewPrimary {
             takeover: None,
             pacing: None,
             mode: Mode::default(),
+            fence: FenceChoice::Off,
             compared_bytes,
         }
     }

@@ -1,5 +1,6 @@
 //! The [`Context`] of a node: its links and its witness, at the time of this iteration.
 
+use super::clock;
 use super::context::{Context, Silence};
 use super::epoch_sender::SendQueue;
 use super::inbound::GuestName;
@@ -8,6 +9,7 @@ use super::witness::Witness;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::{Frame, GuestId, Lane};
+use understudy_session::lease::LeaseRequest;
 use understudy_session::{NodeName, Time, WitnessRequest};
 
 #[derive(Debug)]
@@ -73,6 +75,18 @@ impl Context for NodeContext {
 
     fn is_held_back(&self, peer: &NodeName) -> bool {
         self.links.is_held_back(peer)
+    }
+
+    fn fresh_now(&self) -> Time {
+        clock::monotonic_now(self.start_ns)
+    }
+
+    fn keeps_leases(&self) -> bool {
+        self.witness.keeps_leases()
+    }
+
+    fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest) {
+        self.witness.ask_lease(host, request, self.now);
     }
 
     fn is_witness_up(&self) -> bool {

@@ -169,6 +169,7 @@ impl Numbers {
         let name = theirs.name.clone();
         let part = match frame {
             GuestFrame::ToSecondary(message) => return Ok((name, Inbound::ToSecondary(message))),
+            GuestFrame::NeedsFencing => return Ok((name, Inbound::NeedsFencing)),
             GuestFrame::PageBatch(batch) => EpochPart::Pages(batch),
             GuestFrame::LibxcState(records) => EpochPart::LibxcState(records),
             GuestFrame::LibxlState(records) => EpochPart::LibxlState(records),

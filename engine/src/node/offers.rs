@@ -44,9 +44,19 @@ impl Guests {
         // A refusal may still be on its way to the peer when it offers again. Whoever reads it last believes it, so an offer
         // that is taken after one is answered by `HoldReady`.
         let earlier = self.offers.remove(&key);
+        let needs_fencing = earlier.as_ref().is_some_and(|earlier| earlier.needs_fencing);
         let (refusal, wait) = earlier.map_or((None, LOOK_FIRST), |earlier| (earlier.refusal, earlier.wait));
         let (is_over, is_refusal_told, look_at) = (false, false, cx.now());
-        let offer = PeerOffer { generation, description, is_over, refusal, is_refusal_told, look_at, wait };
+        let offer = PeerOffer {
+            generation,
+            description,
+            is_over,
+            refusal,
+            needs_fencing,
+            is_refusal_told,
+            look_at,
+            wait,
+        };
         self.offers.insert(key.clone(), offer);
         self.consider(&key, cx);
     }
@@ -100,7 +110,7 @@ impl Guests {
         let (name, peer) = key;
         let Some(offer) = self.offers.get(key) else { return };
         let (generation, description) = (offer.generation, offer.description.clone());
-        let was_refused = offer.refusal.is_some();
+        let (was_refused, needs_fencing) = (offer.refusal.is_some(), offer.needs_fencing);
         let node = &self.config.node;
         let verdict = match self.guests.get_mut(name) {
             Some(here) => here.consider(peer, generation, &description, cx),
@@ -113,7 +123,7 @@ impl Guests {
         let result = match verdict {
             Verdict::Anew => {
                 self.guests.remove(name);
-                self.hold(name, peer, description, cx)
+                self.can_fence(needs_fencing).and_then(|()| self.hold(name, peer, description, cx))
             }
             Verdict::Kept => match self.maintenance_refusal(name) {
                 None => Ok(()),
@@ -128,6 +138,9 @@ impl Guests {
         match result {
             Err(refusal) => self.refuse(key, refusal, cx),
             Ok(()) => {
+                if needs_fencing && let Some(here) = self.guests.get_mut(name) {
+                    here.needs_fencing();
+                }
                 self.offers.entry(key.clone()).and_modify(|offer| offer.refusal = None);
                 if was_refused && let Some(guest) = cx.number_of(peer, name) {
                     cx.send(peer, &GuestFrame::HoldReady.of(guest));

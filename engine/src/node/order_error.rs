@@ -54,6 +54,12 @@ pub enum OrderError {
     /// The other host decides.
     #[error("{guest} runs on {peer}; ask there (here only its copy is held)")]
     RunsElsewhere { guest: String, peer: NodeName },
+    /// A takeover of a guest whose host has to be fenced first.
+    #[error(
+        "{guest} needs fencing: it is started here by itself once {peer} is fenced (`status` says what that waits for); while \
+         {peer} runs it, move it with `understudy switchover {guest}` there"
+    )]
+    NeedsFencing { guest: String, peer: NodeName },
     /// There is nothing to start.
     #[error("There is no complete copy of {0} here")]
     NoCopy(String),

@@ -18,6 +18,8 @@ pub(super) struct PeerOffer {
     pub(super) is_over: bool,
     /// Why nothing of it is held here; of the offer before this one until this one is considered.
     pub(super) refusal: Option<HoldRefusal>,
+    /// Whether its primary has said that the guest needs fencing.
+    pub(super) needs_fencing: bool,
     /// The peer has been told so since it made this offer.
     pub(super) is_refusal_told: bool,
     pub(super) look_at: Time,

@@ -3,6 +3,7 @@
 mod copy;
 mod driver;
 mod ending;
+mod fence;
 mod full_sync;
 mod gate;
 mod input_load;
@@ -23,6 +24,7 @@ use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outl
 use crate::guest::{Report, RuntimeId, Stuck};
 use crate::metrics::GuestMeter;
 pub(super) use copy::CopyElsewhere;
+pub(super) use fence::FenceHere;
 use full_sync::FullSync;
 pub(super) use gate::Gate;
 use mend::Broken;
@@ -96,6 +98,7 @@ pub(super) struct PrimaryGuest {
     pub(super) sync_rate: Option<SyncRate>,
     pub(super) gate: Gate,
     pub(super) copy: CopyElsewhere,
+    pub(super) fence: FenceHere,
     /// Whether its end was logged.
     pub(super) end_seen: bool,
     pub(super) broken: Option<Broken>,
@@ -189,8 +192,14 @@ impl PrimaryGuest {
             let why = "it has disks, and the understudy there is too old for them; install the same version on both hosts";
             return self.declined(HoldRefusal::new(HoldReason::Unfit, why), cx);
         }
+        if let Some(refusal) = self.fence.refusal(cx.link_version(&self.peer)) {
+            return self.declined(refusal, cx);
+        }
         let generation = self.session.generation();
         self.place = cx.offer(&self.peer, &self.name, generation, &self.description);
+        if let (Some((guest, _)), true) = (&self.place, self.fence.is_enforced()) {
+            cx.send(&self.peer, &GuestFrame::NeedsFencing.of(*guest));
+        }
         self.handle(Input::LinkUp, cx);
     }
 
@@ -319,6 +328,7 @@ impl PrimaryGuest {
                     self.pass_output();
                 }
                 Output::PauseGuest => {
+                    self.fence.is_paused = true;
                     if let Some(machine) = &self.machine {
                         machine.pause();
                     }
@@ -383,7 +393,8 @@ impl PrimaryGuest {
     }
 
     fn resume(&mut self, inputs: &mut VecDeque<Input>, now: Time) {
-        if let Some(machine) = &self.machine {
+        self.fence.is_paused = false;
+        if let Some(machine) = self.machine.as_ref().filter(|_| !self.fence.is_near) {
             machine.unpause();
         }
         if let Some(Err(stuck)) = self.protector.as_ref().map(|protector| protector.resume()) {

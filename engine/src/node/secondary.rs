@@ -90,6 +90,8 @@ pub(super) struct SecondaryGuest {
     is_attached: bool,
     /// Whether anything has come from the primary since it was attached.
     has_spoken: bool,
+    /// What a takeover waits for, while it waits for fencing.
+    fence_words: String,
 }
 
 /// What a [`SecondaryGuest`] is made from.
@@ -139,6 +141,7 @@ impl SecondaryGuest {
             paused_before: Generation(0),
             is_attached: false,
             has_spoken: false,
+            fence_words: String::new(),
         }
     }
 

@@ -108,7 +108,14 @@ impl Story {
         let (name, peer, find_changes) = ("web".into(), node("a"), FindChanges::Log);
         let pacing = Pacing::Clock { interval: Span::from_ms(25) };
         self.guests.found(
-            XenGuestConfig { name, peer, mode: Default::default(), pacing, find_changes },
+            XenGuestConfig {
+                name,
+                peer,
+                mode: Default::default(),
+                fence: Default::default(),
+                pacing,
+                find_changes,
+            },
             found,
             &mut self.outside,
         );

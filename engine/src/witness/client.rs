@@ -7,7 +7,8 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
 use std::net::SocketAddr;
-use understudy_link::{Event, Identity, LinkFrame, Service, WitnessFrame, encode};
+use understudy_link::{Event, Identity, LEASES_SINCE, LinkFrame, Service, WitnessFrame, encode};
+use understudy_session::lease::{LeaseReply, LeaseRequest};
 use understudy_session::{NodeName, Span, Time, WitnessReply, WitnessRequest};
 
 /// What came from the witness.
@@ -18,6 +19,10 @@ pub enum News {
     Reply {
         guest: String,
         reply: WitnessReply,
+    },
+    LeaseReply {
+        host: NodeName,
+        reply: LeaseReply,
     },
     /// The witness ended the connection.
     Ended,
@@ -73,6 +78,17 @@ impl WitnessLink {
         self.connection.flush()
     }
 
+    /// Whether the witness keeps leases: an older one does not.
+    pub fn keeps_leases(&self) -> bool {
+        self.is_up() && self.connection.version() >= LEASES_SINCE
+    }
+
+    /// Sends a request about the lease of a host. Only when [`keeps_leases`](Self::keeps_leases).
+    pub fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest) -> Result<(), ConnectionError> {
+        self.connection.push(encode(&WitnessFrame::AboutLease { host: &host.0, request }.into())?)?;
+        self.connection.flush()
+    }
+
     /// Call it after an event, until it returns `None`: what came from the witness. An error ends the connection.
     pub fn next_news(&mut self, now: Time) -> Result<Option<News>, ConnectionError> {
         self.connection.flush()?;
@@ -85,6 +101,9 @@ impl WitnessLink {
                 Some(Event::Up(_)) => return Ok(Some(News::Up)),
                 Some(Event::Witness(WitnessFrame::Reply { guest, reply })) => {
                     return Ok(Some(News::Reply { guest: guest.to_owned(), reply }));
+                }
+                Some(Event::Witness(WitnessFrame::LeaseReply { host, reply })) => {
+                    return Ok(Some(News::LeaseReply { host: NodeName(host.to_owned()), reply }));
                 }
                 Some(Event::Bye) => return Ok(Some(News::Ended)),
                 Some(Event::Pong) => continue,

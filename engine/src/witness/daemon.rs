@@ -8,6 +8,7 @@
 //! after a while. A client that connects again replaces its earlier connection.
 
 mod health;
+mod leases;
 mod places;
 mod twins;
 
@@ -31,7 +32,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use twins::Twins;
 use understudy_link::handshake::HELLO_MAX;
-use understudy_link::{Event, Identity, Lane, LinkError, LinkFrame, RefuseReason, WitnessFrame, encode};
+use understudy_link::{
+    EncodeError, Encoded, Event, Identity, Lane, LinkError, LinkFrame, RefuseReason, WitnessFrame, encode,
+};
+use understudy_session::lease::Arbiter;
 use understudy_session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};
 use understudy_session::{NodeName, Time, WitnessRequest};
 
@@ -98,6 +102,7 @@ pub struct Daemon {
     began: Instant,
     pub(super) store: Store,
     pub(super) session: Witness,
+    pub(super) arbiter: Arbiter,
     pub(super) ranks: Ranks,
     pub(super) clients: BTreeMap<usize, Client>,
     /// Clients that may have more to read when their turn ended.
@@ -116,8 +121,8 @@ impl Daemon {
         let signal = ShutdownSignal::install(Hangup::Reloads)?;
         let this = NodeName(WITNESS.into());
         let security = Security::open(&config.transport, &this)?;
-        let (store, records) = Store::open(&config.state)?;
-        tracing::info!(guests = records.len(), state = %config.state.display(), "Records read");
+        let (store, records, leases) = Store::open(&config.state)?;
+        tracing::info!(guests = records.len(), leases = leases.len(), state = %config.state.display(), "Records read");
         let listen = |address| move |source| DaemonError::Listen { address, source };
         let listener = TcpListener::bind(config.listen).map_err(listen(config.listen))?;
         let poll = Poll::new()?;
@@ -139,6 +144,7 @@ impl Daemon {
             began: Instant::now(),
             store,
             session: Witness::new(records),
+            arbiter: Arbiter::new(leases),
             ranks: Ranks::default(),
             clients: BTreeMap::new(),
             unfinished: BTreeSet::new(),
@@ -254,10 +260,14 @@ impl Daemon {
                 let guest = guest.to_owned();
                 self.decide(id, guest, request)?;
             }
+            Some(Event::Witness(WitnessFrame::AboutLease { host, request })) => {
+                let host = host.to_owned();
+                self.decide_lease(id, &host, request)?;
+            }
             Some(Event::Ping) => client.connection.push(encode(&LinkFrame::Pong.into())?)?,
             Some(Event::Bye) => return Ok(Step::Done),
             Some(
-                event @ (Event::Witness(WitnessFrame::Reply { .. })
+                event @ (Event::Witness(WitnessFrame::Reply { .. } | WitnessFrame::LeaseReply { .. })
                 | Event::Guest(..)
                 | Event::Pong
                 | Event::Bulletin(_)),
@@ -354,17 +364,19 @@ impl Daemon {
                     return;
                 }
                 self.metrics.witness_answered(outcome_label(reply.outcome));
-                let Some(to) = self.clients.get_mut(&(client as usize)) else { return };
-                // The client's next step sends the reply, and shows an error if there is one.
-                let pushed = encode(&WitnessFrame::Reply { guest: &guest, reply }.into())
-                    .map_err(ConnectionError::from)
-                    .and_then(|frame| to.connection.push(frame));
-                if pushed.is_err() {
-                    self.close(client as usize, None);
-                } else {
-                    self.unfinished.insert(client as usize);
-                }
+                self.tell(client as usize, encode(&WitnessFrame::Reply { guest: &guest, reply }.into()));
             }
+        }
+    }
+
+    /// Sends a reply to a client that may be gone. The client's next step sends it, and shows an error if there is one.
+    fn tell(&mut self, client: usize, reply: Result<Encoded, EncodeError>) {
+        let Some(to) = self.clients.get_mut(&client) else { return };
+        let pushed = reply.map_err(ConnectionError::from).and_then(|frame| to.connection.push(frame));
+        if pushed.is_err() {
+            self.close(client, None);
+        } else {
+            self.unfinished.insert(client);
         }
     }
 

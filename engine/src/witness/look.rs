@@ -88,7 +88,7 @@ fn read_own(
             match news {
                 News::Up => link.ask(guest, WitnessRequest::Read { id })?,
                 News::Reply { reply, .. } if reply.id == id => return Ok(reply.record),
-                News::Reply { .. } => {}
+                News::Reply { .. } | News::LeaseReply { .. } => {}
                 News::Ended => return Err(LookError::Ended),
             }
         }

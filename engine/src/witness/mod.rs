@@ -7,7 +7,7 @@
 //!   node ──┘        ◄──────── replies ◄─────────────┘   a reply leaves only after its record is stable
 //! ```
 //!
-//! * [`record_file`] one record as a file
+//! * [`record_file`] one record as a file; [`lease_file`] the lease of a host as one
 //! * [`Store`] the directory: stable, locked, checked
 //! * [`daemon`] the event loop
 //! * [`read_record`] one record, for a command
@@ -15,6 +15,7 @@
 
 mod client;
 pub mod daemon;
+pub mod lease_file;
 mod look;
 pub mod record_file;
 mod store;
@@ -22,4 +23,4 @@ mod words;
 
 pub use client::{News, WitnessLink};
 pub use look::{LookError, read_record};
-pub use store::{Store, StoreError};
+pub use store::{Leases, Records, Store, StoreError};

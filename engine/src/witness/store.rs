@@ -3,6 +3,7 @@
 //! ```text
 //!   DIR/lock           held by the one witness that uses DIR
 //!   DIR/g1.record      the record of guest g1
+//!   DIR/a.lease        the lease of host a, if it has one; written as records are
 //!   DIR/g1.new         half-written by a witness that died; deleted at the next start
 //!   DIR/probe.new      written now and then, to find out early whether records can be written
 //!
@@ -17,6 +18,7 @@
 //! Dying at any moment leaves either the old record or the new one, on a file system where rename is atomic and fsync
 //! of file and directory makes both durable.
 
+use super::lease_file;
 use super::record_file::{self, FILE_BYTES_MAX};
 use crate::names::check_name;
 use nix::fcntl::OFlag;
@@ -24,7 +26,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use understudy_session::Record;
+use understudy_session::lease::Lease;
+use understudy_session::{NodeName, Record};
 
 /// Why the directory cannot be used.
 #[derive(thiserror::Error, Debug)]
@@ -39,6 +42,11 @@ pub enum StoreError {
          guest"
     )]
     Damaged(PathBuf),
+    /// A lease is damaged.
+    #[error(
+        "{0} is damaged. Without it a guest with shared disks could be started while its former host still runs it, so this          witness does not start. Remove the file once that host has been reset or its engine ended; its engine takes a new lease"
+    )]
+    DamagedLease(PathBuf),
     /// There is no record of this guest.
     #[error("{path} has no record of {guest}; `understudy witness show` lists them")]
     Unknown { path: PathBuf, guest: String },
@@ -64,6 +72,12 @@ fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Store
     move |source| StoreError::Io { attempt, path: path.to_owned(), source }
 }
 
+/// Records by their guests.
+pub type Records = Vec<(String, Record)>;
+
+/// Leases by their hosts.
+pub type Leases = Vec<(NodeName, Lease)>;
+
 /// The records on stable storage, locked for this process.
 #[derive(Debug)]
 pub struct Store {
@@ -75,15 +89,15 @@ pub struct Store {
 
 impl Store {
     /// Opens (or creates) the directory, locks it and reads all records. Fails if any of them cannot be read.
-    pub fn open(path: &Path) -> Result<(Self, Vec<(String, Record)>), StoreError> {
+    pub fn open(path: &Path) -> Result<(Self, Records, Leases), StoreError> {
         fs::create_dir_all(path).map_err(failed("create", path))?;
         let store = Self::lock(path)?;
-        let records = store.read_all()?;
+        let (records, leases) = store.read_all()?;
         store.directory.sync_all().map_err(failed(MAKE_STABLE, path))?;
         let above = fs::canonicalize(path).map_err(failed("look for", path))?;
         let above = above.parent().unwrap_or(Path::new("/"));
         File::open(above).and_then(|above| above.sync_all()).map_err(failed(MAKE_STABLE, above))?;
-        Ok((store, records))
+        Ok((store, records, leases))
     }
 
     /// Locks the directory, which must exist, for this process.
@@ -102,7 +116,7 @@ impl Store {
     }
 
     /// Reads the records of a directory without locking it; each record is replaced as a whole.
-    pub fn look(path: &Path) -> Result<Vec<(String, Record)>, StoreError> {
+    pub fn look(path: &Path) -> Result<Records, StoreError> {
         let mut records = Vec::new();
         for entry in fs::read_dir(path).map_err(failed("list", path))? {
             let path = entry.map_err(failed("list", path))?.path();
@@ -112,6 +126,19 @@ impl Store {
         }
         records.sort_by(|one, other| one.0.cmp(&other.0));
         Ok(records)
+    }
+
+    /// Reads the leases of a directory without locking it.
+    pub fn look_at_leases(path: &Path) -> Result<Leases, StoreError> {
+        let mut leases = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed("list", path))? {
+            let path = entry.map_err(failed("list", path))?.path();
+            if path.extension().is_some_and(|extension| extension == "lease") {
+                leases.push(read_lease(&path)?);
+            }
+        }
+        leases.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(leases)
     }
 
     /// Deletes the records of `guests` from a directory that no witness uses: all of them, or none if one has no
@@ -152,12 +179,20 @@ impl Store {
 
     /// Makes a guest's record durable. After an error either the old or the new record may be there.
     pub fn put(&self, guest: &str, record: &Record) -> Result<(), StoreError> {
-        let new_path = self.path.join(format!("{guest}.new"));
-        let record_path = self.path.join(format!("{guest}.record"));
-        let content = record_file::write(guest, record);
+        self.replace(&format!("{guest}.record"), &record_file::write(guest, record))
+    }
+
+    /// Makes a host's lease durable, as [`put`](Self::put) does a record.
+    pub fn put_lease(&self, host: &NodeName, lease: &Lease) -> Result<(), StoreError> {
+        self.replace(&format!("{host}.lease"), &lease_file::write(host, lease))
+    }
+
+    fn replace(&self, name: &str, content: &str) -> Result<(), StoreError> {
+        let path = self.path.join(name);
+        let new_path = path.with_extension("new");
         self.check_place()?;
         write_new(&new_path, content.as_bytes())?;
-        fs::rename(&new_path, &record_path).map_err(failed("replace", &record_path))?;
+        fs::rename(&new_path, &path).map_err(failed("replace", &path))?;
         self.directory.sync_all().map_err(failed(MAKE_STABLE, &self.path))
     }
 
@@ -173,21 +208,28 @@ impl Store {
         Err(failed("write to", &self.path)(source))
     }
 
-    fn read_all(&self) -> Result<Vec<(String, Record)>, StoreError> {
-        let mut records = Vec::new();
+    fn read_all(&self) -> Result<(Records, Leases), StoreError> {
+        let (mut records, mut leases) = (Vec::new(), Vec::new());
+        let make_stable = |path: &Path| {
+            let file = File::open(path).map_err(failed("open", path))?;
+            file.sync_all().map_err(failed(MAKE_STABLE, path))
+        };
         for entry in fs::read_dir(&self.path).map_err(failed("list", &self.path))? {
             let path = entry.map_err(failed("list", &self.path))?.path();
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("record") => {
                     records.push(read_one(&path)?);
-                    let file = File::open(&path).map_err(failed("open", &path))?;
-                    file.sync_all().map_err(failed(MAKE_STABLE, &path))?;
+                    make_stable(&path)?;
+                }
+                Some("lease") => {
+                    leases.push(read_lease(&path)?);
+                    make_stable(&path)?;
                 }
                 Some("new") => fs::remove_file(&path).map_err(failed("remove", &path))?,
                 _ => {}
             }
         }
-        Ok(records)
+        Ok((records, leases))
     }
 }
 
@@ -207,15 +249,7 @@ fn write_new(path: &Path, content: &[u8]) -> Result<(), StoreError> {
 }
 
 fn read_one(path: &Path) -> Result<(String, Record), StoreError> {
-    let mut content = String::new();
-    let file = File::open(path).map_err(failed("open", path))?;
-    match file.take(FILE_BYTES_MAX + 1).read_to_string(&mut content) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(StoreError::Damaged(path.to_owned()));
-        }
-        Err(error) => return Err(failed("read", path)(error)),
-    }
+    let content = read_text(path)?;
     let named = path.file_stem().and_then(|stem| stem.to_str());
     match record_file::read(&content) {
         Some((guest, record)) if named == Some(guest.as_str()) => Ok((guest, record)),
@@ -223,11 +257,32 @@ fn read_one(path: &Path) -> Result<(String, Record), StoreError> {
     }
 }
 
+fn read_lease(path: &Path) -> Result<(NodeName, Lease), StoreError> {
+    let content = read_text(path)?;
+    let named = path.file_stem().and_then(|stem| stem.to_str());
+    match lease_file::read(&content) {
+        Some((host, lease)) if named == Some(host.0.as_str()) => Ok((host, lease)),
+        _ => Err(StoreError::DamagedLease(path.to_owned())),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, StoreError> {
+    let mut content = String::new();
+    let file = File::open(path).map_err(failed("open", path))?;
+    match file.take(FILE_BYTES_MAX + 1).read_to_string(&mut content) {
+        // What is no text is not what either of them has.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(String::new()),
+        Err(error) => Err(failed("read", path)(error)),
+        Ok(_) => Ok(content),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use understudy_checkpoint::Generation;
-    use understudy_session::{Copy, NodeName};
+    use understudy_session::Copy;
+    use understudy_session::lease::Standing;
 
     fn record(revision: u64) -> Record {
         let owner = NodeName("a".into());
@@ -237,14 +292,14 @@ mod tests {
     #[test]
     fn records_are_there_after_a_restart_and_half_written_ones_are_not() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, records) = Store::open(directory.path()).unwrap();
+        let (store, records, _) = Store::open(directory.path()).unwrap();
         assert_eq!(records, []);
         store.put("g1", &record(1)).unwrap();
         store.put("g2", &record(1)).unwrap();
         store.put("g1", &record(2)).unwrap();
         fs::write(directory.path().join("g2.new"), "underst").unwrap();
         drop(store);
-        let (_, mut records) = Store::open(directory.path()).unwrap();
+        let (_, mut records, _) = Store::open(directory.path()).unwrap();
         records.sort_by(|one, other| one.0.cmp(&other.0));
         assert_eq!(records, [("g1".to_owned(), record(2)), ("g2".to_owned(), record(1))]);
         assert!(!directory.path().join("g2.new").exists());
@@ -256,7 +311,7 @@ mod tests {
         let theirs = directory.path().join("theirs");
         fs::write(&theirs, "theirs").unwrap();
         let state = directory.path().join("state");
-        let (store, _) = Store::open(&state).unwrap();
+        let (store, ..) = Store::open(&state).unwrap();
         for name in ["g1.new", "g1.record", "probe.new"] {
             std::os::unix::fs::symlink(&theirs, state.join(name)).unwrap();
         }
@@ -272,7 +327,7 @@ mod tests {
     #[test]
     fn records_are_looked_at_beside_a_witness_and_forgotten_without_one() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(directory.path()).unwrap();
+        let (store, ..) = Store::open(directory.path()).unwrap();
         store.put("g2", &record(1)).unwrap();
         store.put("g1", &record(3)).unwrap();
         let names: Vec<_> = Store::look(directory.path()).unwrap().into_iter().map(|it| it.0).collect();
@@ -315,7 +370,7 @@ mod tests {
     #[test]
     fn a_record_that_is_damaged_or_misnamed_keeps_the_witness_from_starting() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(directory.path()).unwrap();
+        let (store, ..) = Store::open(directory.path()).unwrap();
         store.put("g1", &record(5)).unwrap();
         drop(store);
         let path = directory.path().join("g1.record");
@@ -331,5 +386,28 @@ mod tests {
         assert!(!damaged(&whole));
         fs::rename(&path, directory.path().join("g2.record")).unwrap();
         assert!(matches!(Store::open(directory.path()), Err(StoreError::Damaged(_))));
+    }
+
+    #[test]
+    fn leases_are_there_after_a_restart_and_a_damaged_one_keeps_the_witness_from_starting() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, ..) = Store::open(directory.path()).unwrap();
+        let host = NodeName("g1".into());
+        let lease = |number| Lease::of_numbers(number, Standing::Held, 5_000).unwrap();
+        // A guest may be called as a host is.
+        store.put("g1", &record(1)).unwrap();
+        store.put_lease(&host, &lease(1)).unwrap();
+        store.put_lease(&host, &lease(2)).unwrap();
+        drop(store);
+        let (store, records, leases) = Store::open(directory.path()).unwrap();
+        assert_eq!((records, leases), (vec![("g1".to_owned(), record(1))], vec![(host.clone(), lease(2))]));
+        assert_eq!(Store::look_at_leases(directory.path()).unwrap(), [(host, lease(2))]);
+        drop(store);
+        let path = directory.path().join("g1.lease");
+        fs::copy(&path, directory.path().join("b.lease")).unwrap();
+        assert!(matches!(Store::open(directory.path()), Err(StoreError::DamagedLease(_))), "it is misnamed");
+        fs::remove_file(directory.path().join("b.lease")).unwrap();
+        fs::write(&path, [0xFF; 50]).unwrap();
+        assert!(matches!(Store::open(directory.path()), Err(StoreError::DamagedLease(_))));
     }
 }

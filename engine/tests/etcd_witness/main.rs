@@ -13,6 +13,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use understudy::etcd::{EtcdAddress, EtcdError, Records, User};
 use understudy_checkpoint::Generation;
+use understudy_session::lease::{Lease, LeaseRequest, Standing};
 use understudy_session::{Copy, NodeName, Record, RequestId, WitnessOutcome, WitnessReply, WitnessRequest};
 
 fn record(revision: u64, generation: u64, owner: &str, holder: Option<&str>) -> Record {
@@ -74,6 +75,58 @@ fn the_rules_of_authority_hold_and_of_those_who_race_one_wins() {
         won = [won[0] + u32::from(winners[0]), won[1] + u32::from(winners[1])];
     }
     eprintln!("of {rounds} races the owner won {}, the holder of the copy {}", won[0], won[1]);
+}
+
+/// A host's lease, as our witness keeps it: renewed by the host, taken away by another one, and of both at once one wins.
+#[test]
+#[ignore = "needs etcd"]
+fn a_lease_is_renewed_or_taken_away_and_of_those_who_race_one_wins() {
+    let mut etcd = Etcd::start();
+    let (a, b) = (etcd.records("a"), etcd.records("b"));
+    let host = NodeName("a".into());
+    let lease = |number, standing| Lease::of_numbers(number, standing, 5_000).unwrap();
+    let swap = |records: &Records, new: Lease| {
+        let request = LeaseRequest::Swap { id: RequestId(1), expect: new.number - 1, new };
+        records.lease_answer(&host, &request)
+    };
+    let read = LeaseRequest::Read { id: RequestId(2) };
+    assert_eq!(b.lease_answer(&host, &read).unwrap().lease, None);
+    let outcome = |records: &Records, new| swap(records, new).unwrap().outcome;
+    assert_eq!(outcome(&b, lease(1, Standing::Held)), WitnessOutcome::Illegal, "for itself alone");
+    assert_eq!(outcome(&a, lease(1, Standing::Held)), WitnessOutcome::Swapped);
+    assert_eq!(outcome(&a, lease(2, Standing::Held)), WitnessOutcome::Swapped);
+    assert_eq!(outcome(&b, lease(2, Standing::Taken)), WitnessOutcome::Conflict, "it was renewed");
+    assert_eq!(b.read("a").unwrap(), None, "no guest's record");
+
+    let mut number = 2;
+    let mut taken = 0;
+    for _ in 0..20 {
+        let start = Barrier::new(2);
+        let race = |records: &Records, standing| {
+            start.wait();
+            outcome(records, lease(number + 1, standing))
+        };
+        let (renewed, taking) = std::thread::scope(|scope| {
+            let taking = scope.spawn(|| race(&b, Standing::Taken));
+            (race(&a, Standing::Held), taking.join().unwrap())
+        });
+        let winners = [renewed, taking].map(|outcome| outcome == WitnessOutcome::Swapped);
+        assert_eq!(winners.iter().filter(|won| **won).count(), 1, "{renewed:?}, {taking:?}");
+        let standing = if winners[0] { Standing::Held } else { Standing::Taken };
+        number += 1;
+        assert_eq!(a.lease_answer(&host, &read).unwrap().lease, Some(lease(number, standing)));
+        if winners[1] {
+            taken += 1;
+            number += 1;
+            assert_eq!(outcome(&a, lease(number, Standing::Held)), WitnessOutcome::Swapped, "it returns");
+        }
+    }
+    eprintln!("of 20 races the taker won {taken}");
+
+    etcd.kill(1);
+    etcd.kill(2);
+    let lost = swap(&b, lease(number + 1, Standing::Taken));
+    assert!(matches!(lost, Err(EtcdError::Unreachable { .. })), "no majority, no answer: {lost:?}");
 }
 
 #[test]

@@ -195,7 +195,14 @@ impl Engine {
                 let (name, pacing, find_changes) =
                     (guest_name(guest).to_owned(), self.pacing, FindChanges::Log);
                 guests.found(
-                    XenGuestConfig { name, peer, mode: modes[guest], pacing, find_changes },
+                    XenGuestConfig {
+                        name,
+                        peer,
+                        mode: modes[guest],
+                        fence: Default::default(),
+                        pacing,
+                        find_changes,
+                    },
                     *found,
                     cx,
                 );

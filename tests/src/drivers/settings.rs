@@ -8,6 +8,7 @@ use understudy::config::{ColoConfig, GuestConfigs, Limits, NodeConfig, Timing, W
 use understudy::connection::Transport;
 use understudy::metrics::Metrics;
 use understudy_lab::Conditions;
+use understudy_session::lease::Terms;
 use understudy_session::primary::{Pacing, SlowPolicy};
 use understudy_session::{Mode, Span};
 
@@ -74,6 +75,7 @@ impl Settings {
                 takeover_grace: ms(60),
                 hold_max: ms(150),
                 witness_retry: ms(25),
+                fence: Terms::new(Span::from_ms(5_000)).expect("5 s are enough for a watchdog"),
                 slow_max: Self::SLOW_MAX,
                 slow_policy: self.slow_policy,
             },

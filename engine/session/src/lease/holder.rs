@@ -12,10 +12,10 @@ pub enum HolderOutput {
         /// The number.
         number: u64,
     },
-    /// Set the watchdog to run out after this many whole seconds at the latest.
+    /// Set the watchdog to run out at this time at the latest. It counts whole seconds, so at least one is left.
     Arm {
-        /// From now.
-        seconds: u64,
+        /// By the driver's clock, which it reads again when it does this.
+        until: Time,
     },
     /// The watchdog is near: stop the guests with shared disks, that they end in order.
     Stop,
@@ -62,6 +62,16 @@ impl Holder {
         matches!(self.phase, Phase::Held { is_stopped: false, .. })
     }
 
+    /// Whether any number was confirmed to this holder, and none was lost since.
+    pub fn has_begun(&self) -> bool {
+        matches!(self.phase, Phase::Held { .. })
+    }
+
+    /// The newest number that was confirmed, or that this holder began with.
+    pub fn number(&self) -> u64 {
+        self.confirmed
+    }
+
     /// The arbiter has confirmed `number`.
     pub fn renewed(&mut self, now: Time, number: u64) {
         let Some(asked) = self.asked.filter(|_| number == self.confirmed + 1 && self.phase != Phase::Lost)
@@ -71,13 +81,12 @@ impl Holder {
         (self.confirmed, self.asked) = (number, None);
         // Counted from the question, as a taker may have seen the number a moment after it.
         let until = asked + self.terms.watchdog();
-        let seconds = (until - now).0 / 1_000_000_000;
-        if seconds == 0 {
+        if until - now < Span::from_ms(1_000) {
             // The watchdog that was set before is nearer than this one would be.
             self.ask_at = now;
             return;
         }
-        self.out.push_back(HolderOutput::Arm { seconds });
+        self.out.push_back(HolderOutput::Arm { until });
         if matches!(self.phase, Phase::Held { is_stopped: true, .. }) {
             self.out.push_back(HolderOutput::Go);
         }

@@ -1,32 +1,18 @@
 //! [`Taker`]: the other host takes a lease away once its holder cannot run any more.
 
-use super::Terms;
+use super::{Lease, Standing};
 use crate::{Span, Time};
 use alloc::collections::VecDeque;
-
-/// What the arbiter says of a host's lease. A record that is absent says nothing: the host may have run before it was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// Its newest number.
-    Held {
-        /// The number.
-        number: u64,
-    },
-    /// It was given back, with the watchdog stopped and no guest left.
-    Released,
-    /// It was taken away.
-    Taken,
-}
 
 /// What a driver does for a [`Taker`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TakerOutput {
     /// Read the lease. May be lost; it is said again.
     Look,
-    /// Swap the lease from this number to *taken*. What becomes of it is told as any other standing.
+    /// Swap this lease for one that is *taken*. What becomes of it is told as any other record.
     TakeAway {
-        /// The number.
-        number: u64,
+        /// The record that is to be replaced.
+        lease: Lease,
     },
     /// Nothing of the host runs any more.
     Fenced,
@@ -35,18 +21,20 @@ pub enum TakerOutput {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Looking,
-    /// The newest number, and when it was seen first.
+    /// The newest record, and when it was seen first.
     Waiting {
-        number: u64,
+        lease: Lease,
         since: Time,
     },
     Fenced,
 }
 
+/// How often the lease is looked at.
+const LOOK_EVERY: Span = Span::from_ms(500);
+
 /// The machine.
 #[derive(Debug)]
 pub struct Taker {
-    terms: Terms,
     phase: Phase,
     look_at: Time,
     out: VecDeque<TakerOutput>,
@@ -54,21 +42,30 @@ pub struct Taker {
 
 impl Taker {
     /// Begins to take a host's lease away.
-    pub fn new(terms: Terms, now: Time) -> Self {
-        Self { terms, phase: Phase::Looking, look_at: now, out: VecDeque::new() }
+    pub fn new(now: Time) -> Self {
+        Self { phase: Phase::Looking, look_at: now, out: VecDeque::new() }
     }
 
-    /// The arbiter says how the lease stands; answers may come late and in any order.
-    pub fn told(&mut self, now: Time, standing: Standing) {
-        match (self.phase, standing) {
+    /// The arbiter says how the lease stands; answers may come late and in any order. A record that is absent says nothing,
+    /// and is not told: the host may have run before its record was lost.
+    pub fn told(&mut self, now: Time, lease: Lease) {
+        match (self.phase, lease.standing) {
             (Phase::Fenced, _) => {}
+            // An older number is an answer that came late.
+            (Phase::Waiting { lease: seen, .. }, _) if lease.number <= seen.number => {}
             (_, Standing::Released | Standing::Taken) => {
                 self.phase = Phase::Fenced;
                 self.out.push_back(TakerOutput::Fenced);
             }
-            // An older number is an answer that came late.
-            (Phase::Waiting { number: seen, .. }, Standing::Held { number }) if number <= seen => {}
-            (_, Standing::Held { number }) => self.phase = Phase::Waiting { number, since: now },
+            (_, Standing::Held) => self.phase = Phase::Waiting { lease, since: now },
+        }
+    }
+
+    /// When the lease may be taken away, as far as is known; `None` before anything was told.
+    pub fn waits_until(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Waiting { lease, since } => Some(since + lease.terms.wait()),
+            Phase::Looking | Phase::Fenced => None,
         }
     }
 
@@ -82,10 +79,10 @@ impl Taker {
         if self.look_at > now || self.phase == Phase::Fenced {
             return;
         }
-        self.look_at = now + Span(self.terms.wait().0 / 8);
+        self.look_at = now + LOOK_EVERY;
         match self.phase {
-            Phase::Waiting { number, since } if now >= since + self.terms.wait() => {
-                self.out.push_back(TakerOutput::TakeAway { number });
+            Phase::Waiting { lease, since } if now >= since + lease.terms.wait() => {
+                self.out.push_back(TakerOutput::TakeAway { lease });
             }
             Phase::Looking | Phase::Waiting { .. } => self.out.push_back(TakerOutput::Look),
             Phase::Fenced => {}

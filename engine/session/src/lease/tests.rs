@@ -2,7 +2,7 @@
 //! arbiter that swaps, and messages that are late or lost. The judge knows real time, which nobody in the world does.
 
 use super::*;
-use crate::Time;
+use crate::{NodeName, RequestId, Time, WitnessOutcome};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::vec::Vec;
@@ -68,7 +68,7 @@ enum Event {
     HolderTold,
     LookAt,
     TakeAt { number: u64 },
-    Told(Standing),
+    Told(Lease),
 }
 
 /// What came of one world.
@@ -107,8 +107,7 @@ impl World {
     fn new(seed: u64, mutant: Mutant, fails: bool) -> Self {
         let mut chance = Chance(seed);
         let watchdog = Span::from_ms(4_000 + chance.below(4_000));
-        // The shortest wait that is allowed is the most dangerous one.
-        let terms = Terms::new(watchdog, Terms::wait_min(watchdog)).unwrap();
+        let terms = Terms::new(watchdog).unwrap();
         let at = 20 * SECOND + chance.below(10 * SECOND);
         let (hangs_at, cut_at, blind) = match (fails, chance.below(3)) {
             (false, _) => (None, None, 0..0),
@@ -140,13 +139,17 @@ impl World {
         let clocks: [Clock; 3] = std::array::from_fn(|_| Clock::new(&mut self.chance));
         let [own, xen, others] = &clocks;
         let mut holder = Holder::new(self.terms, 0, own.shows(0));
-        let mut taker_terms = self.terms;
-        if self.mutant == Mutant::WaitsForTheWatchdogOnly {
-            taker_terms.wait = taker_terms.watchdog;
-        }
+        let slack = Span(self.terms.wait().0 - self.terms.watchdog().0);
+        let mutant = self.mutant;
+        let told = |lease: Lease| match mutant {
+            Mutant::WaitsForTheWatchdogOnly => {
+                Lease { terms: Terms { watchdog: Span(lease.terms.watchdog.0 - slack.0) }, ..lease }
+            }
+            _ => lease,
+        };
         let begins_at = 15 * SECOND + self.chance.below(20 * SECOND);
-        let mut taker = Taker::new(taker_terms, others.shows(begins_at));
-        let mut lease = Standing::Held { number: 0 };
+        let mut taker = Taker::new(others.shows(begins_at));
+        let mut lease = Lease { number: 0, standing: Standing::Held, terms: self.terms };
         let mut runs_out: Option<u64> = None;
         let mut seen = Seen::default();
         for tick in 0..END / TICK {
@@ -173,14 +176,11 @@ impl World {
                     }
                 }
                 Event::RenewAt { number } => {
-                    match lease {
-                        Standing::Held { number: stands } if stands + 1 == number => {
-                            lease = Standing::Held { number }
-                        }
-                        _ => {}
+                    if lease.standing == Standing::Held && lease.number + 1 == number {
+                        lease.number = number;
                     }
-                    match lease {
-                        Standing::Held { number: stands } if stands == number && !is_cut => {
+                    match lease.standing {
+                        Standing::Held if lease.number == number && !is_cut => {
                             self.send(now, Event::Renewed { number });
                         }
                         Standing::Taken if !is_cut => self.send(now, Event::HolderTold),
@@ -192,13 +192,13 @@ impl World {
                 Event::Renewed { .. } | Event::HolderTold => {}
                 Event::LookAt => self.send(now, Event::Told(lease)),
                 Event::TakeAt { number } => {
-                    let agrees = lease == Standing::Held { number };
+                    let agrees = lease.standing == Standing::Held && lease.number == number;
                     if agrees || self.mutant == Mutant::TakesWithoutComparing {
-                        lease = Standing::Taken;
+                        lease = Lease { number: lease.number + 1, standing: Standing::Taken, ..lease };
                     }
                     self.send(now, Event::Told(lease));
                 }
-                Event::Told(standing) => taker.told(others.shows(now), standing),
+                Event::Told(lease) => taker.told(others.shows(now), told(lease)),
             }
             while let Some(output) = holder.poll_output() {
                 match output {
@@ -210,10 +210,10 @@ impl World {
                             self.send(now, Event::RenewAt { number });
                         }
                     }
-                    HolderOutput::Arm { seconds } => {
+                    HolderOutput::Arm { until } => {
                         let span = match self.mutant {
                             Mutant::CountsFromTheAnswer => self.terms.watchdog.0,
-                            _ => seconds * SECOND,
+                            _ => (until - own.shows(now)).0 / SECOND * SECOND,
                         };
                         runs_out = Some(now + xen.real(span));
                         seen.armed += 1;
@@ -225,7 +225,7 @@ impl World {
                 match output {
                     TakerOutput::Look if self.blind.contains(&now) => {}
                     TakerOutput::Look => self.send(now, Event::LookAt),
-                    TakerOutput::TakeAway { number } => self.send(now, Event::TakeAt { number }),
+                    TakerOutput::TakeAway { lease } => self.send(now, Event::TakeAt { number: lease.number }),
                     TakerOutput::Fenced => seen.fenced_at = Some(now),
                 }
             }
@@ -269,21 +269,19 @@ fn the_judge_notices_each_rule_that_is_broken() {
 }
 
 #[test]
-fn times_that_do_not_fit_are_no_terms() {
-    let watchdog = Span::from_ms(5_000);
-    let least = match Terms::new(watchdog, Span::from_ms(7_000)) {
-        Err(TermsError::Wait { least, .. }) => least,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(least, Span::from_ms(7_017));
-    assert!(Terms::new(watchdog, least).is_ok());
-    assert!(matches!(Terms::new(Span::from_ms(3_999), Span::from_ms(60_000)), Err(TermsError::Watchdog(_))));
-    assert!(Terms::new(Span(u64::MAX), Span(u64::MAX)).is_ok_and(|terms| terms.wait() == Span(u64::MAX)));
+fn a_wait_follows_from_the_watchdog_that_it_outlasts() {
+    let wait_ms = |ms| Terms::new(Span::from_ms(ms)).map(|terms| terms.wait().0.div_ceil(1_000_000));
+    assert_eq!((wait_ms(5_000), wait_ms(300_000)), (Ok(7_017), Ok(302_902)));
+    for ms in [0, 3_999, 300_001, u64::from(u32::MAX)] {
+        assert_eq!(wait_ms(ms), Err(TermsError(Span::from_ms(ms))));
+        assert_eq!(Lease::of_numbers(1, Standing::Held, ms as u32), None);
+    }
+    assert_eq!(Lease::of_numbers(0, Standing::Held, 5_000), None, "0 is said of none");
 }
 
 #[test]
 fn guests_are_stopped_before_the_watchdog_and_go_on_if_the_lease_is_confirmed_after_all() {
-    let terms = Terms::new(Span::from_ms(8_000), Span::from_ms(11_000)).unwrap();
+    let terms = Terms::new(Span::from_ms(8_000)).unwrap();
     let at = |ms: u64| Time(ms * 1_000_000);
     let mut holder = Holder::new(terms, 7, at(0));
     let told =
@@ -293,11 +291,7 @@ fn guests_are_stopped_before_the_watchdog_and_go_on_if_the_lease_is_confirmed_af
     holder.renewed(at(500), 7);
     assert!(told(&mut holder).is_empty(), "an old answer confirms nothing");
     holder.renewed(at(1_100), 8);
-    assert_eq!(
-        told(&mut holder),
-        [HolderOutput::Arm { seconds: 6 }],
-        "6.9 s are left, and Xen counts whole ones"
-    );
+    assert_eq!(told(&mut holder), [HolderOutput::Arm { until: at(8_000) }], "counted from the question");
     assert!(holder.is_held());
     for ms in [2_000, 4_000] {
         holder.handle_timeout(at(ms));
@@ -309,7 +303,7 @@ fn guests_are_stopped_before_the_watchdog_and_go_on_if_the_lease_is_confirmed_af
     holder.renewed(at(6_500), 9);
     assert_eq!(
         told(&mut holder),
-        [HolderOutput::Arm { seconds: 3 }, HolderOutput::Go],
+        [HolderOutput::Arm { until: at(10_000) }, HolderOutput::Go],
         "counted from the first question"
     );
     holder.taken();
@@ -319,19 +313,94 @@ fn guests_are_stopped_before_the_watchdog_and_go_on_if_the_lease_is_confirmed_af
 }
 
 #[test]
-fn a_record_that_is_absent_is_no_standing_and_late_answers_do_not_count() {
-    let terms = Terms::new(Span::from_ms(4_000), Span::from_ms(8_000)).unwrap();
+fn answers_that_come_late_do_not_count_and_a_newer_number_begins_the_wait_anew() {
+    let terms = Terms::new(Span::from_ms(4_000)).unwrap();
     let at = |ms: u64| Time(ms * 1_000_000);
-    let mut taker = Taker::new(terms, at(0));
-    taker.told(at(1_000), Standing::Held { number: 5 });
-    taker.told(at(5_000), Standing::Held { number: 6 });
-    taker.told(at(6_000), Standing::Held { number: 5 });
+    let lease = |number, standing| Lease { number, standing, terms };
+    let mut taker = Taker::new(at(0));
+    taker.told(at(1_000), lease(5, Standing::Held));
+    taker.told(at(5_000), lease(6, Standing::Held));
+    taker.told(at(5_500), lease(4, Standing::Taken));
+    taker.told(at(6_000), lease(5, Standing::Held));
+    assert_eq!(taker.waits_until(), Some(at(5_000) + terms.wait()));
     let told =
         |taker: &mut Taker| -> Vec<TakerOutput> { std::iter::from_fn(|| taker.poll_output()).collect() };
-    taker.handle_timeout(at(12_999));
+    taker.handle_timeout(at(11_013));
     assert_eq!(told(&mut taker), [TakerOutput::Look], "the wait began with 6");
-    taker.handle_timeout(at(13_999));
-    assert_eq!(told(&mut taker), [TakerOutput::TakeAway { number: 6 }]);
-    taker.told(at(14_000), Standing::Taken);
+    taker.handle_timeout(at(11_514));
+    assert_eq!(told(&mut taker), [TakerOutput::TakeAway { lease: lease(6, Standing::Held) }]);
+    taker.told(at(14_000), lease(7, Standing::Taken));
     assert_eq!((told(&mut taker), taker.next_timeout()), (std::vec![TakerOutput::Fenced], None));
+}
+
+fn named(name: &str) -> NodeName {
+    NodeName(name.into())
+}
+
+#[test]
+fn a_host_takes_renews_and_gives_back_its_lease_and_only_others_take_it_away() {
+    use Standing::{Held, Released, Taken};
+    use WitnessOutcome::{Conflict, Illegal, Swapped};
+    let terms = Terms::new(Span::from_ms(5_000)).unwrap();
+    let lease = |number, standing| Lease { number, standing, terms };
+    let outcome = |held: Option<(u64, Standing)>, expect, new: (u64, Standing), from: &str| {
+        let held = held.map(|(number, standing)| lease(number, standing));
+        judge(held.as_ref(), expect, &lease(new.0, new.1), &named("a"), &named(from))
+    };
+    assert_eq!(outcome(None, 0, (1, Held), "a"), Swapped);
+    assert_eq!(outcome(None, 0, (1, Held), "b"), Illegal, "for itself alone");
+    assert_eq!(outcome(None, 0, (1, Taken), "b"), Illegal, "what is absent cannot be taken");
+    assert_eq!(outcome(None, 0, (1, Released), "a"), Illegal);
+    assert_eq!(outcome(Some((7, Held)), 7, (8, Held), "a"), Swapped);
+    assert_eq!(outcome(Some((7, Held)), 7, (9, Held), "a"), Illegal, "one at a time");
+    assert_eq!(outcome(Some((7, Held)), 6, (7, Held), "a"), Conflict);
+    assert_eq!(outcome(Some((7, Held)), 7, (8, Taken), "b"), Swapped);
+    assert_eq!(outcome(Some((8, Held)), 7, (8, Taken), "b"), Conflict, "it was renewed");
+    assert_eq!(outcome(Some((7, Held)), 7, (8, Taken), "a"), Illegal);
+    assert_eq!(outcome(Some((7, Held)), 7, (8, Released), "b"), Illegal);
+    assert_eq!(outcome(Some((7, Held)), 7, (8, Released), "a"), Swapped);
+    for standing in [Released, Taken] {
+        assert_eq!(outcome(Some((7, standing)), 7, (8, Held), "a"), Swapped, "it returns");
+        assert_eq!(outcome(Some((7, standing)), 7, (8, Taken), "b"), Illegal, "there is nothing to take");
+    }
+    assert_eq!(outcome(Some((u64::MAX, Held)), u64::MAX, (0, Held), "a"), Illegal);
+}
+
+#[test]
+fn our_witness_tells_no_lease_that_is_not_stable() {
+    let terms = Terms::new(Span::from_ms(5_000)).unwrap();
+    let lease = |number| Lease { number, standing: Standing::Held, terms };
+    let mut arbiter = Arbiter::new([(named("b"), lease(3))]);
+    let ask = |arbiter: &mut Arbiter, request| {
+        arbiter.handle(Input::Request { client: 1, from: named("a"), host: named("a"), request });
+        std::iter::from_fn(|| arbiter.poll_output()).collect::<Vec<_>>()
+    };
+    let (first, read) = (RequestId(1), LeaseRequest::Read { id: RequestId(2) });
+    let swap = LeaseRequest::Swap { id: first, expect: 0, new: lease(1) };
+    assert_eq!(ask(&mut arbiter, swap), [Output::Persist { host: named("a"), lease: lease(1) }]);
+    assert_eq!(ask(&mut arbiter, read), [], "nothing is told meanwhile");
+    arbiter.handle(Input::Persisted { host: named("a"), done: false });
+    let told = |outcome, id, lease| Output::Reply {
+        client: 1,
+        host: named("a"),
+        reply: LeaseReply { id, outcome, lease },
+    };
+    let out: Vec<_> = std::iter::from_fn(|| arbiter.poll_output()).collect();
+    assert_eq!(out, [told(WitnessOutcome::Told, RequestId(2), None)], "and the swap has no answer");
+    ask(&mut arbiter, swap);
+    arbiter.handle(Input::Persisted { host: named("a"), done: true });
+    let out: Vec<_> = std::iter::from_fn(|| arbiter.poll_output()).collect();
+    assert_eq!(out, [told(WitnessOutcome::Swapped, first, Some(lease(1)))]);
+    for _ in 0..2 * super::arbiter::WAITING_MAX {
+        let swap = LeaseRequest::Swap { id: first, expect: 1, new: lease(2) };
+        ask(&mut arbiter, swap);
+    }
+    arbiter.handle(Input::Persisted { host: named("a"), done: true });
+    let waited = std::iter::from_fn(|| arbiter.poll_output()).count();
+    assert_eq!(waited, 1 + super::arbiter::WAITING_MAX, "further ones are dropped");
+    assert_eq!(arbiter.leases().count(), 2);
+    // A full arbiter knows its hosts, and no others.
+    let many = (0..HOSTS_MAX).map(|number| (named(&std::format!("h{number}")), lease(1)));
+    let mut arbiter = Arbiter::new(many);
+    assert_eq!(ask(&mut arbiter, swap), [Output::NoRoom { host: named("a") }]);
 }

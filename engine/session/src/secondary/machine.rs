@@ -36,6 +36,12 @@ pub struct Secondary {
     pub(super) farewell: bool,
     /// Since when no epoch became complete, after the link was lost at least once.
     pub(super) lone_since: Option<Time>,
+    /// Whether the guest may be started here only once its primary's host is fenced: two hosts reach its disks.
+    pub(super) needs_fencing: bool,
+    /// Whether that host is fenced, and has not spoken since.
+    pub(super) is_fenced: bool,
+    /// Whether nothing but fencing is missing for a takeover.
+    pub(super) awaits_fencing: bool,
     state_reported: Option<State>,
 }
 
@@ -57,6 +63,9 @@ impl Secondary {
             spoken: Generation(0),
             farewell: false,
             lone_since: None,
+            needs_fencing: false,
+            is_fenced: false,
+            awaits_fencing: false,
             state_reported: None,
         }
     }
@@ -100,6 +109,21 @@ impl Secondary {
         matches!(self.phase, Phase::Empty) && is_settled
     }
 
+    /// From here on the guest is started only once its primary's host is fenced, unless that host hands it over.
+    pub fn needs_fencing(&mut self) {
+        self.needs_fencing = true;
+    }
+
+    /// Whether the guest is one that needs fencing.
+    pub fn is_to_be_fenced(&self) -> bool {
+        self.needs_fencing
+    }
+
+    /// Whether nothing is missing for a takeover but that the primary's host is fenced: answered by [`Input::Fenced`].
+    pub fn awaits_fencing(&self) -> bool {
+        self.awaits_fencing && matches!(self.phase, Phase::Alone { .. })
+    }
+
     /// The witness's record, as last heard.
     pub fn record(&self) -> Option<&Record> {
         self.register.record()
@@ -118,6 +142,7 @@ impl Secondary {
             Input::Message(_) | Input::SignOfLife if !self.link.is_up() => {}
             Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(),
             Input::Message(message) => {
+                self.is_fenced = false;
                 self.link.heard(self.now);
                 self.message(message);
             }
@@ -144,6 +169,7 @@ impl Secondary {
             Input::WitnessUp => self.out.ask(Some(self.register.connect(self.now))),
             Input::WitnessDown => self.register.disconnect(),
             Input::Witness(reply) => self.witness(&reply),
+            Input::Fenced => self.fenced(),
             Input::ForceTakeover => self.begin_takeover(),
             Input::ActivationDelayed | Input::ActivationFailed => {}
         }

@@ -34,13 +34,25 @@ impl Secondary {
             && look_at <= self.now
         {
             let may = self.may_take_over(&image);
-            self.phase = if may && !self.is_withheld(&image) {
+            self.awaits_fencing = may && self.needs_fencing && !self.is_fenced;
+            self.phase = if may && !self.awaits_fencing && !self.is_withheld(&image) {
                 Phase::TakingOver { image, told: true, asked: None }
             } else {
                 Phase::Alone { image, look_at: self.now + self.config.witness_retry }
             };
             if may && self.is_withheld(&image) {
                 self.withhold(&image);
+            }
+        }
+    }
+
+    /// The primary's host is fenced: the record, which may have changed meanwhile, is read again at once.
+    pub(super) fn fenced(&mut self) {
+        if let Phase::Alone { look_at, .. } = &mut self.phase {
+            *look_at = self.now;
+            self.is_fenced = true;
+            if self.register.is_connected() {
+                self.out.ask(Some(self.register.read(self.now)));
             }
         }
     }

@@ -294,3 +294,48 @@ fn a_generation_number_that_is_too_large_is_ignored() {
     story.hear(Input::Message(ToSecondary::Heartbeat { generation: Generation(u64::MAX) }));
     assert_eq!((story.session.state(), story.session.generation()), (State::Standing, G));
 }
+
+#[test]
+fn a_guest_that_needs_fencing_is_taken_over_once_its_host_is_fenced_and_not_before() {
+    let mut story = Story::standing();
+    story.session.needs_fencing();
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(61));
+    for revision in 2..5 {
+        assert!(!asks_for_takeover(&story.hear(told(revision, fresh_here()))));
+        assert!(story.session.awaits_fencing());
+        story.wait(Span::from_ms(26));
+    }
+    assert!(!asks_for_takeover(&story.hear(told(5, Copy::Stale))), "its host goes on alone");
+    assert!(!story.session.awaits_fencing());
+    story.wait(Span::from_ms(26));
+    story.hear(told(6, fresh_here()));
+    let out = story.hear(Input::Fenced);
+    assert!(out.iter().any(|it| matches!(it, Output::AskWitness(WitnessRequest::Read { .. }))), "{out:?}");
+    assert!(asks_for_takeover(&story.hear(told(6, fresh_here()))));
+}
+
+#[test]
+fn what_was_fenced_does_not_count_once_its_host_has_spoken_again() {
+    let mut story = Story::standing();
+    story.session.needs_fencing();
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(61));
+    story.hear(told(2, fresh_here()));
+    story.hear(Input::Fenced);
+    story.hear(Input::LinkUp);
+    story.hear(Input::Message(ToSecondary::Offer { generation: G, acked: None }));
+    assert_eq!(story.session.state(), State::Standing);
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(61));
+    assert!(!asks_for_takeover(&story.hear(told(3, fresh_here()))));
+    assert!(story.session.awaits_fencing());
+}
+
+#[test]
+fn a_guest_that_is_handed_over_needs_no_fencing() {
+    let mut story = Story::standing();
+    story.session.needs_fencing();
+    story.hear(Input::Message(ToSecondary::Switchover { generation: G, epoch: Epoch(0) }));
+    assert!(asks_for_takeover(&story.hear(told(2, fresh_here()))));
+}

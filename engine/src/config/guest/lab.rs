@@ -1,6 +1,6 @@
 //! A guest of the lab, which the node starts: `--guest name=g1,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed`.
 
-use super::{ConfigError, GuestSettings};
+use super::{ConfigError, FenceChoice, GuestSettings};
 use crate::config::human::parse_size;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,6 +36,8 @@ pub struct LabGuestConfig {
     pub peer: NodeName,
     /// How it is protected.
     pub mode: Mode,
+    /// Whether this host is fenced before it is started elsewhere.
+    pub fence: FenceChoice,
 }
 
 /// Decides all guests of a node that has these peers.
@@ -95,7 +97,8 @@ impl GuestSettings {
             return Err(missing("mode=remus: a guest with a disk is not run beside its image"));
         }
         let load = self.load.unwrap_or_else(|| "mixed".into());
-        Ok(LabGuestConfig { name, memory_bytes, mac, ip, disk_bytes, load, peer, mode })
+        let fence = self.fence.unwrap_or_default();
+        Ok(LabGuestConfig { name, memory_bytes, mac, ip, disk_bytes, load, peer, mode, fence })
     }
 
     fn check_no_xen(&self, name: &str) -> Result<(), ConfigError> {

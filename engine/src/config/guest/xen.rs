@@ -1,6 +1,6 @@
 //! A guest of Xen, which the node protects whenever it runs here: `--guest name=web,peer=b`.
 
-use super::{ConfigError, GuestSettings};
+use super::{ConfigError, FenceChoice, GuestSettings};
 use crate::config::PacingSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct XenGuestConfig {
     pub peer: NodeName,
     /// How it is protected.
     pub mode: Mode,
+    /// Whether this host is fenced before it is started elsewhere.
+    pub fence: FenceChoice,
     /// What decides when its checkpoints begin.
     pub pacing: Pacing,
     /// How changed pages are found.
@@ -47,7 +49,8 @@ impl GuestSettings {
         let mode = self.decide_mode();
         let pacing = PacingSettings { interval: self.interval, budgets: self.pacing }.decide(pacing)?;
         let find_changes = self.find_changes.unwrap_or_default();
-        Ok(XenGuestConfig { name, peer, mode, pacing, find_changes })
+        let fence = self.fence.unwrap_or_default();
+        Ok(XenGuestConfig { name, peer, mode, fence, pacing, find_changes })
     }
 
     fn check_no_lab(&self, name: &str) -> Result<(), ConfigError> {

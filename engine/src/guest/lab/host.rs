@@ -3,6 +3,7 @@
 use super::copy::{HostedCopy, card_of, running_through};
 use super::machine::LabMachine;
 use super::tap::{LabCard, LabCards};
+use super::watchdog::LabWatchdog;
 use crate::config::LabGuestConfig;
 use crate::guest::copy::{Heard, HostCopy, Traffic};
 use crate::guest::disks::held::DisksError;
@@ -11,8 +12,9 @@ use crate::guest::disks::{DiskPlace, HeldDisks, LocalDisk};
 use crate::guest::host::{Host, NotBuilt, NotCopied};
 use crate::guest::machine::{BoxedSource, HostError, RunningGuest};
 use crate::guest::replica::Start;
+use crate::guest::watchdog::Watchdog;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
@@ -111,6 +113,10 @@ impl LabHost {
 }
 
 impl Host for LabHost {
+    fn watchdog(&self, _state: &Path) -> Result<Box<dyn Watchdog>, HostError> {
+        Ok(Box::new(LabWatchdog::default()))
+    }
+
     fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {
         if what.disks_bytes.len() > 1 || (what.disks_bytes.len() == 1 && self.disks.is_none()) {
             let why =

@@ -4,6 +4,7 @@ mod copy;
 mod host;
 mod machine;
 mod tap;
+pub(in crate::guest) mod watchdog;
 
 pub use host::{LabHost, LabStartError, activated};
 pub use tap::{LabCard, LabCards};

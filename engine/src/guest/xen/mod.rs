@@ -23,6 +23,7 @@ mod remake;
 mod settle;
 mod source;
 mod standing_by;
+mod watchdog;
 
 pub use build::RESCUE_DIRECTORY;
 pub use error::XenGuestError;
@@ -36,6 +37,7 @@ use crate::guest::machine::{HostError, Machine, PreviousRun, RunningGuest};
 use crate::guest::output::{HeldOutput, OutputMaker};
 use crate::guest::replica::NotSaved;
 use crate::guest::replica::{Replica, Start};
+use crate::guest::watchdog::Watchdog;
 use build::{Building, rescue};
 use remake::Alive;
 use std::collections::BTreeSet;
@@ -300,6 +302,14 @@ fn check(guest: &XlGuest) -> Result<(), XenGuestError> {
 }
 
 impl Host for XenHost {
+    fn watchdog(&self, state: &Path) -> Result<Box<dyn Watchdog>, HostError> {
+        Ok(Box::new(watchdog::XenWatchdog::open(self.xen.clone(), state.join("watchdog"))?))
+    }
+
+    fn has_left_watchdog(&self, state: &Path) -> bool {
+        watchdog::is_left(&state.join("watchdog"))
+    }
+
     fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {
         if !what.disks_bytes.is_empty() {
             let why = "it has disks, which this host does not replicate for guests of Xen";

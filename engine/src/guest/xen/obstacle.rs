@@ -23,7 +23,8 @@ pub enum Obstacle {
     PassedThrough,
     /// Memory and disks would be of different times, and two hosts could write to the disks.
     #[error(
-        "it has disks, which are not replicated and not fenced yet (nothing would keep both hosts from writing to them)"
+        "it has disks, which are not replicated: after a takeover its memory would be older than they are, also with fence=enforce, \
+         which keeps two hosts from writing to them and does no more"
     )]
     Disks,
     /// The state and output of such devices are in no checkpoint.

@@ -1,6 +1,7 @@
 //! The [`GuestDriver`] of a guest that runs here.
 
 use super::super::driver::{GuestDriver, MadeWay, MakeThreads, Verdict, WitnessWord};
+use super::super::fencing::{Held, Need};
 use super::super::glance::Glance;
 use super::super::order_error::OrderError;
 use super::super::replay_stats::ReplayStats;
@@ -110,6 +111,16 @@ impl GuestDriver for PrimaryGuest {
             None => {}
         }
         None
+    }
+
+    fn fencing_need(&self) -> Need {
+        // The record says stale for certain, and a person wants no protection: nobody can take the guest over.
+        let is_let_go = self.session.state() == State::Unprotected && !self.session.is_protection_wished();
+        if self.has_ended() || is_let_go { Need::Nothing } else { self.fence.need() }
+    }
+
+    fn lease_stands(&mut self, held: Held, trouble: Option<&str>, cx: &mut dyn Context) {
+        PrimaryGuest::lease_stands(self, held, trouble, cx);
     }
 
     fn consider(

@@ -1,11 +1,13 @@
 //! The [`GuestDriver`] of a guest that is held here, until it is started.
 
 use super::super::driver::{GuestDriver, HeldCopy, MadeWay, Started, Verdict, WitnessWord};
+use super::super::fencing::{Held, Need};
 use super::super::glance::Glance;
 use super::super::new_primary::{self, NewPrimary};
 use super::super::order_error::OrderError;
 use super::super::{inbound::Inbound, leave, status};
 use super::{Activation, SecondaryGuest};
+use crate::config::FenceChoice;
 use crate::control::status::Takeover;
 use crate::control::{GuestRole, GuestStatus, Wish};
 use crate::guest::{Committed, PreviousRun, Report, RunningGuest, RuntimeId, Work};
@@ -16,7 +18,7 @@ use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::{HoldReason, HoldRefusal};
 use understudy_session::primary::Origin;
-use understudy_session::secondary::Input;
+use understudy_session::secondary::{Input, State};
 use understudy_session::{NodeName, Time};
 
 impl GuestDriver for SecondaryGuest {
@@ -121,6 +123,7 @@ impl GuestDriver for SecondaryGuest {
             takeover: Some(takeover),
             pacing: None,
             mode: self.session.mode(),
+            fence: if self.session.is_to_be_fenced() { FenceChoice::Enforce } else { FenceChoice::Off },
             compared_bytes,
         })
     }
@@ -137,6 +140,39 @@ impl GuestDriver for SecondaryGuest {
     fn end(self: Box<Self>) -> Option<HoldRefusal> {
         tracing::error!(guest = %self.name, why = self.broken, "Not held here any more");
         self.given_up.or(self.broken.map(|why| HoldRefusal::new(HoldReason::Internal, why)))
+    }
+
+    fn fencing_need(&self) -> Need {
+        let takes_over = matches!(self.session.state(), State::TakingOver | State::Activating);
+        match (self.session.is_to_be_fenced(), takes_over || self.session.awaits_fencing()) {
+            (false, _) => Need::Nothing,
+            (true, false) => Need::Renew,
+            (true, true) => Need::Arm,
+        }
+    }
+
+    fn lease_stands(&mut self, held: Held, trouble: Option<&str>, _cx: &mut dyn Context) {
+        if self.session.awaits_fencing() {
+            self.fence_words = match (held, trouble) {
+                (Held::Armed, _) => {
+                    format!("waits until {} is fenced: its lease has to run out first", self.peer)
+                }
+                (_, Some(why)) => format!("waits for this host's own watchdog: {why}"),
+                (_, None) => "waits for this host's own watchdog".into(),
+            };
+        }
+    }
+
+    fn needs_fencing(&mut self) {
+        self.session.needs_fencing();
+    }
+
+    fn awaits_fencing(&self) -> bool {
+        self.session.awaits_fencing()
+    }
+
+    fn fenced(&mut self, cx: &mut dyn Context) {
+        self.handle(Input::Fenced, cx);
     }
 
     fn consider(
@@ -197,6 +233,9 @@ impl GuestDriver for SecondaryGuest {
         }
         if let Some(why) = self.defect_reason() {
             return Err(OrderError::Defect { guest, why });
+        }
+        if self.session.is_to_be_fenced() {
+            return Err(OrderError::NeedsFencing { guest, peer: self.peer.clone() });
         }
         if self.session.committed().is_none() {
             return Err(OrderError::NoCopy(guest));

@@ -92,6 +92,7 @@ impl SecondaryGuest {
             | Inbound::ToPrimary(_)
             | Inbound::Declined(_)
             | Inbound::Ready
+            | Inbound::NeedsFencing
             | Inbound::Packets(_) => return,
         };
         let Some(receiving) = self.receiving else { return };

@@ -66,6 +66,9 @@ impl SecondaryGuest {
             let why = self.delay.iter().map(|why| format!("; it failed: {why}"));
             status.reason.extend(why.chain(self.saved.iter().map(|advice| format!("; {advice}"))));
         }
+        if self.session.awaits_fencing() {
+            status.reason.clone_from(&self.fence_words);
+        }
         if let Some(why) = self.defect_reason() {
             status.reason = why;
         }

@@ -291,6 +291,7 @@ pub(super) fn node_config() -> NodeConfig {
             takeover_grace: ms(250),
             hold_max: ms(5_000),
             witness_retry: ms(200),
+            fence: understudy_session::lease::Terms::new(ms(5_000)).unwrap(),
             slow_max: ms(2_000),
             slow_policy: SlowPolicy::Stretch,
         },

@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
+use understudy_session::lease::{LeaseReply, LeaseRequest};
+use understudy_session::{NodeName, Span, Time, WitnessReply, WitnessRequest};
 
 /// How many requests are under way at once. A takeover of many guests needs as many requests.
 const THREADS: usize = 4;
@@ -47,6 +48,7 @@ struct Question {
 enum Ask {
     Ping,
     About { guest: String, request: WitnessRequest },
+    Lease { host: NodeName, request: LeaseRequest },
 }
 
 #[derive(Debug)]
@@ -57,6 +59,11 @@ enum Answer {
         guest: String,
         request: WitnessRequest,
         reply: WitnessReply,
+    },
+    LeaseReply {
+        host: NodeName,
+        request: LeaseRequest,
+        reply: LeaseReply,
     },
     Failed {
         what: Ask,
@@ -90,6 +97,8 @@ pub(in crate::node) struct EtcdWitness {
     state: State,
     /// Unanswered requests by guest, so that a repeated request is not sent twice.
     open: BTreeMap<String, Vec<WitnessRequest>>,
+    /// The same, of leases.
+    open_leases: Vec<(NodeName, LeaseRequest)>,
     ping_at: Time,
     ping_open: bool,
     /// The last failure, if nothing has succeeded since.
@@ -111,7 +120,8 @@ impl EtcdWitness {
         }
         let (state, open, events) = (State::Down, BTreeMap::new(), Vec::new());
         let (ping_at, ping_open, trouble) = (Time(0), false, Some("it has not answered yet".into()));
-        Ok(Self { questions, answers, state, open, ping_at, ping_open, trouble, events })
+        let open_leases = Vec::new();
+        Ok(Self { questions, answers, state, open, open_leases, ping_at, ping_open, trouble, events })
     }
 
     /// Hands a request to a thread; `false` if too many wait.
@@ -158,6 +168,7 @@ impl EtcdWitness {
             self.events.push(WitnessEvent::Down);
         }
         self.open.clear();
+        self.open_leases.clear();
     }
 
     fn close(&mut self, guest: &str, request: &WitnessRequest) {
@@ -187,8 +198,18 @@ impl EtcdWitness {
                     self.events.push(WitnessEvent::Reply { guest, reply });
                 }
             }
+            Answer::LeaseReply { host, request, reply } => {
+                self.heard(now);
+                self.open_leases.retain(|open| *open != (host.clone(), request));
+                if self.is_up() {
+                    self.events.push(WitnessEvent::LeaseReply { host, reply });
+                }
+            }
             Answer::Failed { what, why } => {
                 match what {
+                    Ask::Lease { host, request } => {
+                        self.open_leases.retain(|open| *open != (host.clone(), request));
+                    }
                     Ask::Ping => self.ping_open = false,
                     Ask::About { guest, request } => self.close(&guest, &request),
                 }
@@ -210,6 +231,12 @@ fn serve(records: &Records, questions: &Receiver<Question>, answers: &Sender<Ans
                 Ask::Ping => match records.ping() {
                     Ok(()) => Answer::Pong,
                     Err(why) => Answer::Failed { what: Ask::Ping, why: Failure::Etcd(why) },
+                },
+                Ask::Lease { host, request } => match records.lease_answer(&host, &request) {
+                    Ok(reply) => Answer::LeaseReply { host, request, reply },
+                    Err(why) => {
+                        Answer::Failed { what: Ask::Lease { host, request }, why: Failure::Etcd(why) }
+                    }
                 },
                 Ask::About { guest, request } => match records.answer(&guest, &request) {
                     Ok(reply) => Answer::Reply { guest, request, reply },
@@ -238,6 +265,20 @@ impl WitnessClient for EtcdWitness {
             && self.put(Ask::About { guest: guest.to_owned(), request: request.clone() })
         {
             self.open.entry(guest.to_owned()).or_default().push(request);
+        }
+    }
+
+    fn keeps_leases(&self) -> bool {
+        self.is_up()
+    }
+
+    fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest, _: Time) {
+        let asked = (host.clone(), request);
+        if self.is_up()
+            && !self.open_leases.contains(&asked)
+            && self.put(Ask::Lease { host: host.clone(), request })
+        {
+            self.open_leases.push(asked);
         }
     }
 

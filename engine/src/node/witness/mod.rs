@@ -19,7 +19,8 @@ use crate::metrics::Metrics;
 use mio::Token;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use understudy_session::{RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
+use understudy_session::lease::{LeaseReply, LeaseRequest};
+use understudy_session::{NodeName, RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
 
 /// A change without an answer for this long is more than a slow disk.
 const CONFIRM_MAX: Span = Span::from_ms(2_000);
@@ -33,6 +34,8 @@ pub(super) enum WitnessEvent {
     Down,
     /// The witness answers.
     Reply { guest: String, reply: WitnessReply },
+    /// The witness answers about the lease of a host.
+    LeaseReply { host: NodeName, reply: LeaseReply },
 }
 
 /// A node's client of a witness. Nothing in here blocks.
@@ -42,6 +45,12 @@ pub(super) trait WitnessClient: Send + Debug {
 
     /// Sends a request. If the witness cannot be asked, the request is dropped, and the session repeats it later.
     fn ask(&mut self, guest: &str, request: WitnessRequest, now: Time);
+
+    /// Whether leases can be asked for: the witness can be asked, and is no older one.
+    fn keeps_leases(&self) -> bool;
+
+    /// Sends a request about the lease of a host, as [`ask`](Self::ask) does one about a guest.
+    fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest, now: Time);
 
     /// The socket with this token has an event.
     fn ready(&mut self, token: Token);
@@ -133,7 +142,7 @@ impl Witness {
         for event in &events {
             self.time(event, now);
             match event {
-                WitnessEvent::Up => {}
+                WitnessEvent::Up | WitnessEvent::LeaseReply { .. } => {}
                 WitnessEvent::Down => self.unconfirmed.clear(),
                 WitnessEvent::Reply { reply, .. } if reply.outcome == WitnessOutcome::Told => {}
                 WitnessEvent::Reply { guest, .. } => drop(self.unconfirmed.remove(guest)),
@@ -145,7 +154,7 @@ impl Witness {
     /// Measures how long an answer took.
     fn time(&mut self, event: &WitnessEvent, now: Time) {
         match event {
-            WitnessEvent::Up => {}
+            WitnessEvent::Up | WitnessEvent::LeaseReply { .. } => {}
             WitnessEvent::Down => self.asked.clear(),
             WitnessEvent::Reply { guest, reply } => {
                 if let Some((_, since)) = self.asked.get(guest).filter(|(id, _)| *id == reply.id) {
@@ -167,5 +176,15 @@ impl Witness {
             self.asked.insert(guest.to_owned(), (request.id(), now));
         }
         client.ask(guest, request, now);
+    }
+
+    /// Whether leases can be asked for.
+    pub(super) fn keeps_leases(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.keeps_leases())
+    }
+
+    /// Sends a request about the lease of a host. Without a connection it is dropped, and repeated later.
+    pub(super) fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest, now: Time) {
+        self.client.iter_mut().for_each(|client| client.ask_lease(host, request, now));
     }
 }

@@ -7,7 +7,8 @@ use crate::witness::{News, WitnessLink};
 use mio::{Interest, Registry, Token};
 use std::net::SocketAddr;
 use understudy_link::{Backoff, Identity, LinkError};
-use understudy_session::{Time, WitnessRequest};
+use understudy_session::lease::LeaseRequest;
+use understudy_session::{NodeName, Time, WitnessRequest};
 
 #[derive(Debug)]
 enum State {
@@ -77,6 +78,9 @@ impl OwnWitness {
                 News::Reply { guest, reply } => {
                     self.events.push(WitnessEvent::Reply { guest, reply });
                 }
+                News::LeaseReply { host, reply } => {
+                    self.events.push(WitnessEvent::LeaseReply { host, reply });
+                }
                 News::Ended => {
                     self.end(&LinkError::Ended.into(), now);
                     return Ok(());
@@ -115,6 +119,19 @@ impl WitnessClient for OwnWitness {
         let State::There(link) = &mut self.state else { return };
         if link.is_up()
             && let Err(error) = link.ask(guest, request)
+        {
+            self.end(&error, now);
+        }
+    }
+
+    fn keeps_leases(&self) -> bool {
+        matches!(&self.state, State::There(link) if link.keeps_leases())
+    }
+
+    fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest, now: Time) {
+        let State::There(link) = &mut self.state else { return };
+        if link.keeps_leases()
+            && let Err(error) = link.ask_lease(host, request)
         {
             self.end(&error, now);
         }

@@ -41,6 +41,7 @@ fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
             reason: String::new(),
         },
         certificate: None,
+        fencing: None,
         peers: vec![peer("b", "127.0.0.1:7102")],
         guests: guest.into_iter().collect(),
         waiting: waiting
