@@ -66,6 +66,16 @@ impl Unreleased {
         Self { limits, first: 0, frames: VecDeque::new(), bytes: 0 }
     }
 
+    /// How many frames are kept.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// The copy is set anew: numbers begin at 0.
     pub fn clear(&mut self) {
         (self.first, self.bytes) = (0, 0);

@@ -22,14 +22,14 @@ use super::waiting::Queue;
 /// Asks for an acknowledgement if there is something to say that nobody else says.
 #[inline]
 pub(super) fn ask(core: &mut Core, slot: &mut Slot) {
-    let Slot { kind: Kind::Tcp(stream), queues, lost: None, head: Some(_), flow, .. } = slot else { return };
+    let Slot { kind: Kind::Tcp(stream), queues, lost: None, head: Some(_), key, .. } = slot else { return };
     let waits = [Queue::Data, Queue::Acks].into_iter().any(|queue| queues[queue as usize].count > 0);
     if waits {
         return;
     }
     if let Some((sequence, ack, window)) = stream.tell_rest(core.pool.order()) {
         core.stats.acknowledged += 1;
-        let what = Acknowledge { flow: *flow, sequence: sequence.0, ack: ack.0, window };
+        let what = Acknowledge { flow: key.flow(), sequence: sequence.0, ack: ack.0, window };
         core.outputs.push_back(Output::Acknowledge(what));
     }
 }

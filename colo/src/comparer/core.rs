@@ -90,7 +90,8 @@ impl Core {
             return;
         }
         slot.round = self.round;
-        let over = slot.lost.filter(|lost| self.base.is_some_and(|base| lost.through <= base));
+        let is_over = |lost: &Lost| self.base.is_some_and(|base| lost.through <= base);
+        let over = slot.lost.as_deref().copied().filter(is_over);
         if let Kind::Tcp(stream) = &mut slot.kind {
             if let Some(lost) = over {
                 stream.merge_lost(lost.end, lost.own);
@@ -131,13 +132,13 @@ impl Core {
 
     /// Nothing of this flow is compared until a base at or after `through`.
     pub(super) fn diverge(&mut self, slot: &mut Slot, why: Why, through: Epoch) {
-        let before = slot.lost.take();
-        let mut lost = before.unwrap_or_default();
+        let is_first = slot.lost.is_none();
+        let mut lost = slot.lost.take().unwrap_or_default();
         lost.through = lost.through.max(through);
         self.empty(&mut slot.queues, &slot.kind, &mut lost);
         slot.lost = Some(lost);
-        if before.is_none() {
-            self.tell(Divergence { flow: slot.flow, why, through });
+        if is_first {
+            self.tell(Divergence { flow: slot.key.flow(), why, through });
         }
     }
 

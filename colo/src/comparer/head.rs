@@ -18,10 +18,11 @@ const STAMPS_BYTES: u16 = 12;
 
 /// What stands before TCP in a flow's frames, and the newest time stamps.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct Head {
-    bytes: [u8; HEAD_MAX],
     ip_at: u8,
     count: u8,
+    bytes: [u8; HEAD_MAX],
     stamps: Option<Timestamps>,
 }
 
@@ -31,7 +32,7 @@ impl Head {
     #[inline]
     pub(super) fn renew(
         head: &mut Option<Self>,
-        flow: &Flow,
+        flow: impl FnOnce() -> Flow,
         segment: &Segment<'_>,
         stamps: Option<Timestamps>,
         frame: &[u8],
@@ -42,7 +43,7 @@ impl Head {
             {
                 head.stamps = stamps;
             }
-            _ => *head = Self::of(flow, segment, stamps, frame),
+            _ => *head = Self::of(&flow(), segment, stamps, frame),
         }
     }
 

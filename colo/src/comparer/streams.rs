@@ -70,19 +70,19 @@ pub(super) fn primary(
     frame: &[u8],
 ) {
     let (stretch, bytes) = Stretch::of(segment, frame);
-    let Slot { kind: Kind::Tcp(stream), queues, lost, flow, head, .. } = slot else { return };
+    let Slot { kind: Kind::Tcp(stream), queues, lost, key, head, .. } = slot else { return };
     let stamps = segment.options.timestamps().map(|(stamps, _)| stamps);
     let mut stretch = stretch.at(stamps.map(|stamps| Number(stamps.value)));
-    Head::renew(head, flow, segment, stamps, frame);
+    Head::renew(head, || key.flow(), segment, stamps, frame);
     if stretch.is_syn() && stream.opened != Some(stretch.begin) {
         open(core, stream, queues, segment, stretch);
         if let Some(lost) = lost {
             (lost.end, lost.own) = (None, None);
         }
-        core.outputs.extend(
-            Opening::of(segment)
-                .map(|opening| Output::Handshake(Handshake { epoch: sent.epoch, flow: *flow, opening })),
-        );
+        core.outputs
+            .extend(Opening::of(segment).map(|opening| {
+                Output::Handshake(Handshake { epoch: sent.epoch, flow: key.flow(), opening })
+            }));
     }
     stream.guest_says(&mut stretch);
     if let Some(lost) = lost.as_mut().filter(|lost| sent.epoch <= lost.through) {
