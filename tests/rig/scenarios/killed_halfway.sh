@@ -1,7 +1,9 @@
-# The engine of b is killed in the midst of a takeover, twice. First, while it gives the domain that stood by the guest's
-# state: that domain cannot run and is kept, doctor says what to do, and the guest, which a has kept, is had back there.
-# Then a has lost its power, so the domain is all that there is. Of a PVH guest it is whole and not labelled yet: a person
-# makes it the guest, as doctor says. Of a PV guest all that is missing is that it runs: the next engine lets it.
+# The engine of b is killed in the midst of a takeover. Of a PVH guest twice: first while it gives the domain that stood by
+# the guest's state. That domain cannot run and is kept, doctor says what to do, and the guest, which a has kept, is had
+# back there. Then a has lost its power, so the domain is all that there is; it is whole and not labelled yet, and a person
+# makes it the guest, as doctor says. Of a PV guest once, when a has lost its power and all that is missing is that the
+# domain runs. The next engine cannot find the memory of a PV guest that has never run on its host: a person unpauses it,
+# nothing of it gets out before, and the engine goes on with it.
 guests=(tpvh tpv)
 limit_s=2400
 
@@ -26,7 +28,6 @@ doctor_says() { # doctor_says WORDS: of b
 
 with_its_state() { # b dies where the domain cannot run
     local give='understudy_xen::standby::state::.*::give_state'
-    [ "$(type_of "$guest")" != pv ] || give='understudy_xen::restore::Rebuild::localise'
     defect b "$give" hangs
     on a "timeout 20 understudy switchover $guest" || say "the switchover is not accomplished"
     engine_dies_in "$give" "$(activation begun)"
@@ -60,6 +61,10 @@ before_it_runs() { # b dies, and the only domain is the guest but for that it is
     rig_kill a
     engine_dies_in unpause "xl domid $guest"
     pair_node b --guest "name=$guest"
+    sleep 10
+    say "b: $(pair_status b | jq -c .waiting)"
+    on b "! timeout 5 busybox wget -qO- http://$address/id >/dev/null 2>&1" </dev/null || fail "the guest answers"
+    on b "xl unpause $guest"
 }
 
 scenario() {
@@ -67,11 +72,15 @@ scenario() {
     PAIR_TIMES=${PAIR_TIMES/--silence-max 5s/--silence-max 20s} # a person and doctor take time on these hosts
     pair_up
     pair_remember
-    with_its_state
-    pair_judge
-    watch_start "$address" 20
-    sleep 3
-    if [ "$(type_of "$guest")" = pv ]; then before_it_runs; else with_its_labels; fi
+    if [ "$(type_of "$guest")" = pv ]; then
+        before_it_runs
+    else
+        with_its_state
+        pair_judge
+        watch_start "$address" 20
+        sleep 3
+        with_its_labels
+    fi
     await_runs b 180
     pair_judge
     nothing_left b "$guest"
