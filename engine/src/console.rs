@@ -13,8 +13,10 @@
 
 pub mod limit;
 mod outlet;
+mod paint;
 
 use outlet::Outlet;
+pub use paint::{Colour, paint};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -66,10 +68,24 @@ pub fn clear_line() {
 /// Prints the result of a command to standard output, after everything printed before. Waits for its reader, as any
 /// command does. A reader that has closed its end has seen enough; that is not an error.
 pub fn report(text: &str) -> io::Result<()> {
+    report_as_it_is(&plain(text))
+}
+
+/// As [`report`]; on a terminal that shows colours `colour` puts some in.
+pub fn report_in_colour(text: &str, colour: impl Fn(&str) -> String) -> io::Result<()> {
+    report_as_it_is(&coloured(text, colour))
+}
+
+/// Colours are put in last, so that nothing that came from elsewhere is taken for one.
+fn coloured(text: &str, colour: impl Fn(&str) -> String) -> String {
+    let text = plain(text);
+    if paint::are_colours_shown() { colour(&text) } else { text }
+}
+
+fn report_as_it_is(text: &str) -> io::Result<()> {
     if let Some(said) = STDOUT.get() {
         said.finish(None);
     }
-    let text = plain(text);
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| match text.ends_with('\n') {
         true => Ok(()),
@@ -87,8 +103,8 @@ pub fn stream(text: &str) -> io::Result<bool> {
 }
 
 /// As [`stream`], in place of what the terminal shows.
-pub fn redraw(text: &str) -> io::Result<bool> {
-    write_through(&format!("\x1b[H\x1b[J{}", plain(text)))
+pub fn redraw(text: &str, colour: impl Fn(&str) -> String) -> io::Result<bool> {
+    write_through(&format!("\x1b[H\x1b[J{}", coloured(text, colour)))
 }
 
 fn write_through(text: &str) -> io::Result<bool> {

@@ -245,3 +245,32 @@ fn a_node_is_found_by_its_configuration() {
     assert_eq!(ask(&["status"]).status.code(), Some(5));
     assert_eq!(ask(&["status", "--config", "/nowhere/node.toml"]).status.code(), Some(2));
 }
+
+/// What `status` shows on a terminal, which `script` is here.
+fn on_a_terminal(hosts: &Hosts, variables: &[(&str, &str)], words: &str) -> String {
+    let command = format!(
+        "{} status {words} --control {}",
+        env!("CARGO_BIN_EXE_understudy"),
+        hosts.control("a").display()
+    );
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).env_remove("NO_COLOR");
+    let shown = script.env("TERM", "xterm").envs(variables.iter().copied()).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    String::from_utf8(shown.stdout).unwrap()
+}
+
+#[test]
+fn colours_are_on_terminals_alone_and_not_where_they_are_unwanted() {
+    let hosts = Hosts::with_guests(1);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    let shown = on_a_terminal(&hosts, &[], "");
+    assert!(shown.contains("\u{1b}[32myes\u{1b}[0m"), "{shown:?}");
+    for variables in [&[("NO_COLOR", "1")][..], &[("TERM", "dumb")]] {
+        let shown = on_a_terminal(&hosts, variables, "");
+        assert!(shown.contains("yes") && !shown.contains('\u{1b}'), "{shown:?}");
+    }
+    assert!(!on_a_terminal(&hosts, &[], "--output json").contains('\u{1b}'));
+    let piped = hosts.ask("a", &["status"]).env("TERM", "xterm").output().unwrap();
+    assert!(!piped.stdout.contains(&0x1b), "{piped:?}");
+}

@@ -70,7 +70,9 @@ fn whole() -> Status {
         takeover: Some(Takeover {
             detected_at_ns: 81_000_000_000,
             authority_at_ns: 81_012_000_000,
+            committed_at_ns: Some(80_990_000_000),
             activated_at_ns: 81_030_000_000,
+            first_frame_at_ns: Some(81_032_000_000),
             from_epoch: 77,
         }),
         full_sync: Some(FullSyncStatus {
@@ -100,6 +102,7 @@ fn whole() -> Status {
         format: FORMAT,
         node: "a".into(),
         pid: 4711,
+        clock_ns: 81_500_000_000,
         maintenance: MaintenanceStatus { on: true, since: Some(1_924_900_000) },
         witness: WitnessStatus {
             configured: true,

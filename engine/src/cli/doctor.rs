@@ -14,19 +14,28 @@
 //!
 //! Nothing is repaired without proof: what cannot be learnt is left alone, and reported. Repairing takes the lock of
 //! this host, so that no engine starts meanwhile.
+//!
+//! With `--report` the findings and all else that helps somebody who is asked for help become a [`bundle`].
 
+mod bundle;
 mod cut_off;
 mod domains;
 mod finding;
 mod guests;
+mod scrub;
 mod word;
+mod words_of;
 
-use super::{CliError, Exit, OutputFormat, print};
+use super::{CliError, Exit, NodeArgs, OutputFormat, print};
+use crate::config::CONFIG_PATH;
+use crate::config::human::parse_span;
 use crate::guest::{HostLock, HostLockError, RESCUE_DIRECTORY};
 use cut_off::Wanted;
 use domains::{rescued, standing_by, suspended};
+use finding::Finding;
 use guests::Host;
 use std::path::{Path, PathBuf};
+use understudy_session::Span;
 use word::Witness;
 
 /// Arguments of `doctor`.
@@ -38,13 +47,23 @@ pub(super) struct Args {
     /// With --repair: let what the guest behind this interface sends pass again; you vouch that no other host runs it
     #[arg(long, value_name = "INTERFACE", requires = "repair")]
     let_out: Vec<String>,
-    /// With --let-out: the configuration of this host's node, which names the witness [default: /etc/understudy/node.toml,
-    /// if it is there]
-    #[arg(long, value_name = "FILE", requires = "let_out")]
+    /// With --let-out: the configuration of this host's node, which names the witness; with --report, the one to take [default:
+    /// /etc/understudy/node.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// With --let-out: do not ask the witness; your word stands against it
     #[arg(long, requires = "let_out", conflicts_with = "config")]
     override_witness: bool,
+    /// Write what helps somebody who is asked for help to this new directory: findings, status, events, settings, versions, units, log,
+    /// Xen's view; no keys, tokens, passwords or memory of guests
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["repair", "let_out"])]
+    report: Option<PathBuf>,
+    /// With --report: how old lines of the log may be
+    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "6h", requires = "report")]
+    since: Span,
+    /// With --report: control socket of the node [default: that of its configuration]
+    #[arg(long, value_name = "PATH", requires = "report")]
+    control: Option<PathBuf>,
     /// Form of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
@@ -52,13 +71,15 @@ pub(super) struct Args {
 
 /// Inspects, repairs if asked to, and prints. Exit code 3 if something is left.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    if args.config.is_some() && args.report.is_none() && args.let_out.is_empty() {
+        return Err(CliError::Usage("--config is for --let-out and --report".into()));
+    }
     let _lock = if args.repair { Some(HostLock::take().map_err(locked)?) } else { None };
     let host = Host::look();
     let witness = match args.let_out.is_empty() {
         true => Witness::None,
-        false => {
-            Witness::of(args.config, args.override_witness).map_err(|why| CliError::Usage(why.to_string()))?
-        }
+        false => Witness::of(args.config.clone(), args.override_witness)
+            .map_err(|why| CliError::Usage(why.to_string()))?,
     };
     let wanted = Wanted { repair: args.repair, let_out: &args.let_out, witness };
     let mut findings = cut_off::look(&wanted, &host)?;
@@ -67,6 +88,9 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         findings.extend(standing_by(args.repair));
     }
     findings.extend(rescued(Path::new(RESCUE_DIRECTORY)));
+    if let Some(directory) = &args.report {
+        return report(directory, &args, &findings);
+    }
     match args.output {
         OutputFormat::Json => print(&serde_json::json!({ "findings": findings }).to_string())?,
         OutputFormat::Text if findings.is_empty() => print("nothing is left of a dead engine on this host")?,
@@ -76,6 +100,31 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         }
     }
     Ok(if findings.iter().all(|finding| finding.repaired) { Exit::Ok } else { Exit::CheckFailed })
+}
+
+impl Args {
+    /// The node that is asked for the report: as it is said, else by its configuration.
+    fn node(&self) -> NodeArgs {
+        let config =
+            self.config.clone().or_else(|| Path::new(CONFIG_PATH).exists().then(|| CONFIG_PATH.into()));
+        NodeArgs::of(self.control.clone(), config)
+    }
+}
+
+/// Writes the bundle. That something is left of a dead engine is in it, and no failure of writing it.
+fn report(directory: &Path, args: &Args, findings: &[Finding]) -> Result<Exit, CliError> {
+    let findings = serde_json::json!({ "findings": findings }).to_string();
+    let config = args.config.as_deref().unwrap_or(Path::new(CONFIG_PATH));
+    let names = bundle::write(
+        directory,
+        &bundle::Wanted { node: &args.node(), config, since: args.since, findings },
+    )?;
+    print(&format!(
+        "{}: {}\nlook through it before you give it away: it names hosts and guests",
+        directory.display(),
+        names.join(", ")
+    ))?;
+    Ok(Exit::Ok)
 }
 
 fn locked(error: HostLockError) -> CliError {

@@ -10,12 +10,14 @@ use crate::connection::Transport;
 use crate::console;
 use crate::drill::DrillError;
 use crate::drill::network::{guest_address, guest_name};
+use crate::drill::page::{self, Imprint};
 use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::record;
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
 use crate::etcd::EtcdConfig;
-use std::path::PathBuf;
+use crate::output_file::{Allow, write_to};
+use std::path::{Path, PathBuf};
 use understudy_lab::{Divergence, GuestConfig, LoadError};
 use understudy_session::primary::Pacing;
 use understudy_session::{Mode, Span};
@@ -84,6 +86,9 @@ pub(super) struct Args {
     /// Write when it was and whether every check held to this file, for node_exporter's textfile collector (*.prom)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Write the report as one page of HTML to this file, to keep: time lines, histograms, what was checked
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Keep the processes' logs even if every check held
     #[arg(long)]
     keep_logs: bool,
@@ -162,6 +167,7 @@ impl Args {
             clients: self.clients,
             plain: self.plain,
             keep_logs: self.keep_logs,
+            wants_spreads: self.report.is_some(),
             etcd,
             node_flags: Vec::new(),
         })
@@ -219,8 +225,12 @@ fn failures_of(choices: &[Choice], etcd: Option<&EtcdConfig>) -> Result<Vec<Fail
 
 /// Runs the drill and prints its report; the exit code says whether every check held.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let (output, record_at) = (args.output, args.record.clone());
+    let (output, record_at, report_at) = (args.output, args.record.clone(), args.report.clone());
+    let imprint = Imprint::of_this_process();
     let plan = args.plan()?;
+    if let Some(path) = &report_at {
+        check_place(path)?;
+    }
     let program = std::env::current_exe().map_err(|source| CliError::System {
         attempt: "Cannot find this program's own file".into(),
         source,
@@ -236,10 +246,26 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     })
     .map_err(cannot_go_on)?;
     print_end(&finished, output)?;
+    if let Some(path) = report_at {
+        let page = page::page(&finished.report, &imprint);
+        write_to(&path, Allow::Anything, |file| file.write_all(page.as_bytes()))?;
+    }
     if let Some(path) = record_at {
         record::write(&path, finished.report.held, finished.report.rounds.len())?;
     }
     Ok(if finished.report.held { Exit::Ok } else { Exit::CheckFailed })
+}
+
+/// Says at once that a page cannot be put there, and not after a drill of hours.
+fn check_place(path: &Path) -> Result<(), CliError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.is_none_or(Path::is_dir) && !path.is_dir() {
+        true => Ok(()),
+        false => Err(CliError::Usage(format!(
+            "{} cannot be made: name a file in a directory that is there",
+            path.display()
+        ))),
+    }
 }
 
 fn print_end(finished: &Finished, output: OutputFormat) -> Result<(), CliError> {

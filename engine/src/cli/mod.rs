@@ -171,6 +171,12 @@ pub struct NodeArgs {
 }
 
 impl NodeArgs {
+    /// The node with this control socket, else the one with this configuration, else the host's.
+    pub fn of(control: Option<PathBuf>, config: Option<PathBuf>) -> Self {
+        let config = if control.is_some() { None } else { config };
+        Self { control: control.unwrap_or_else(|| DEFAULT_PATH.into()), config }
+    }
+
     /// Asks that node.
     pub fn client(&self) -> Result<Client, CliError> {
         let Some(config) = &self.config else { return Ok(Client::new(&self.control)) };

@@ -9,11 +9,13 @@
 //!          └ Peer b does not answer
 //! ```
 
+mod came;
+mod colours;
 mod peers;
 mod verdict;
 mod watch;
 
-use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
+use super::{CliError, ControlArgs, Exit, OutputFormat, not_written, print_json};
 use crate::config::human::{show_bytes, show_us};
 use crate::console;
 use crate::control::status::{FencingStatus, FullSyncStatus, Quantiles, WatchdogState, WitnessKind};
@@ -44,7 +46,9 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     }
     let status = args.control.client()?.status()?;
     match args.control.output {
-        OutputFormat::Text => print(&render(&status))?,
+        OutputFormat::Text => {
+            console::report_in_colour(&render(&status), colours::colour).map_err(not_written)?;
+        }
         OutputFormat::Json => print_json(&status)?,
     }
     if !args.exit_code {
@@ -132,6 +136,10 @@ fn put_guests(text: &mut String, status: &Status) {
         }
         if let Some(colo) = colo(guest) {
             let _ = writeln!(text, "{:width$}  └ {colo}", "", width = widths[0]);
+        }
+        if let Some(takeover) = guest.takeover {
+            let words = came::words(&takeover, status.clock_ns);
+            let _ = writeln!(text, "{:width$}  └ {words}", "", width = widths[0]);
         }
         if let Some(age) = late_commit(guest) {
             let _ = writeln!(
@@ -404,6 +412,7 @@ pub(super) mod tests {
             format: FORMAT,
             node: "a".into(),
             pid: 1,
+            clock_ns: 0,
             maintenance: Default::default(),
             witness,
             certificate: None,
@@ -491,6 +500,7 @@ pub(super) mod tests {
             format: FORMAT,
             node: "a".into(),
             pid: 4711,
+            clock_ns: 90_000_000_000,
             maintenance: MaintenanceStatus { on: true, since: Some(1) },
             witness: WitnessStatus {
                 configured: true,

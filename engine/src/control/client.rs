@@ -208,6 +208,7 @@ mod tests {
                 format,
                 node,
                 pid,
+                clock_ns: 0,
                 maintenance,
                 witness,
                 certificate,

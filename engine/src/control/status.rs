@@ -19,6 +19,9 @@ pub struct Status {
     pub node: String,
     /// Its process.
     pub pid: u32,
+    /// Its system's `CLOCK_MONOTONIC` as it said this, in nanoseconds; 0 of an older node.
+    #[serde(default)]
+    pub clock_ns: u64,
     /// Whether a person works on its host.
     #[serde(default)]
     pub maintenance: MaintenanceStatus,
@@ -375,8 +378,14 @@ pub struct Takeover {
     pub detected_at_ns: u64,
     /// The witness's word arrived.
     pub authority_at_ns: u64,
+    /// The epoch it continues from was whole in its image here; an older node does not say it.
+    #[serde(default)]
+    pub committed_at_ns: Option<u64>,
     /// The guest runs here.
     pub activated_at_ns: u64,
+    /// The first frame of it left this host; nothing where the kernel lets frames out, and before one has.
+    #[serde(default)]
+    pub first_frame_at_ns: Option<u64>,
     /// The epoch it continues from.
     pub from_epoch: u64,
 }

@@ -11,7 +11,7 @@
 //!   [`witness`] than a process
 //! * [`traffic`] clients at work ([`client`]), their record ([`history`]), the switch's record ([`sightings`])
 //! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it, in
-//!   lines that a page holds ([`wrap`])
+//!   lines that a page holds ([`wrap`]); [`page`] the same to keep, with its plots and [`spread`]s
 
 pub mod chance;
 pub mod check;
@@ -19,7 +19,9 @@ pub mod client;
 pub mod error;
 pub mod history;
 pub mod network;
+pub mod page;
 pub mod plan;
+mod plot;
 pub mod progress;
 pub mod record;
 pub mod relay;
@@ -28,6 +30,7 @@ pub mod round;
 pub mod run;
 pub mod script;
 pub mod sightings;
+pub mod spread;
 pub mod table;
 pub mod traffic;
 pub mod view;

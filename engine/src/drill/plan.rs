@@ -95,6 +95,8 @@ pub struct Plan {
     pub keep_logs: bool,
     /// The etcd that serves as witness, if it is not a process of the drill's.
     pub etcd: Option<EtcdConfig>,
+    /// Whether the spread of pauses and commits is wanted, for which the hosts serve metrics.
+    pub wants_spreads: bool,
     /// Further flags for both hosts.
     pub node_flags: Vec<String>,
 }

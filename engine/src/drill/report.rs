@@ -1,6 +1,7 @@
 //! What a drill found, for programs: one object per round, a summary, and whether every check held.
 //! [`table`](super::table) shows the same to people.
 
+use super::spread::Spreads;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -105,6 +106,9 @@ pub struct Round {
     pub ratio: f64,
     /// Length of the round.
     pub duration_ms: Millis,
+    /// For histograms; programs have the quantiles.
+    #[serde(skip)]
+    pub spreads: Spreads,
 }
 
 /// All rounds of one failure.
@@ -219,6 +223,7 @@ pub(super) mod tests {
             figures: Figures { raw_bytes: 100, link_bytes: 10, ..Figures::default() },
             ratio: 10.0,
             duration_ms: Millis(1.0),
+            spreads: Spreads::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use super::plan::Failure;
 use super::report::{Figures, Millis, Round, Times, Traffic as TrafficReport};
 use super::script::{Outcome, Script};
 use super::sightings::{HostId, Sightings};
+use super::spread::{Spread, Spreads};
 use super::traffic::{Crew, Traffic};
 use super::view::{GuestView, Takeover};
 use super::watch::Watch;
@@ -44,6 +45,7 @@ pub fn play(
 ) -> Result<Round, DrillError> {
     let began = Moment::now();
     let before = stage.world.wait_protected(stage.watch)?;
+    let spreads_before = stage.world.spreads();
     let old_owners = stage.world.owners.clone();
     stage.world.end_sightings();
     let clients: Vec<_> = stage.crews.iter().map(Crew::clients).collect();
@@ -56,6 +58,7 @@ pub fn play(
     let wait = BEFORE + Duration::from_nanos(chance % STRIKE_WITHIN.as_nanos() as u64);
     stage.watch.rest("clients at work under protection", wait)?;
     let protected = stage.world.wait_protected(stage.watch)?;
+    let spreads_after = stage.world.spreads();
     let outcome = Script { world: stage.world, watch: stage.watch }.play(failure)?;
     stage.watch.rest("clients at work after the failure", AFTER)?;
 
@@ -85,6 +88,11 @@ pub fn play(
         ratio: figures.ratio(),
         figures,
         duration_ms: Moment::now().since(began).into(),
+        spreads: Spreads {
+            pause: spreads_after.pause.since(&spreads_before.pause),
+            commit: spreads_after.commit.since(&spreads_before.commit),
+            gap: Spread::of_gaps(histories.iter().flat_map(gaps)),
+        },
     })
 }
 
@@ -150,17 +158,22 @@ fn times(outcome: &Outcome, old_owners: &[HostId], histories: &[History], sighti
 
 /// Longest time that any one client was without an answer.
 fn longest_gap(history: &History) -> Option<Duration> {
+    gaps(history).into_iter().max()
+}
+
+/// The times between each client's answers.
+fn gaps(history: &History) -> Vec<Duration> {
     let mut answers: BTreeMap<_, Vec<Moment>> = BTreeMap::new();
     for operation in &history.operations {
         if let Some((at, _)) = operation.answer() {
             answers.entry(operation.client).or_default().push(at);
         }
     }
-    let gaps = answers.into_values().filter_map(|mut moments| {
+    let gaps = answers.into_values().flat_map(|mut moments| {
         moments.sort_unstable();
-        moments.windows(2).map(|pair| pair[1].since(pair[0])).max()
+        moments.windows(2).map(|pair| pair[1].since(pair[0])).collect::<Vec<_>>()
     });
-    gaps.max()
+    gaps.collect()
 }
 
 fn count(histories: &[History], sightings: &[Sightings]) -> TrafficReport {

@@ -9,6 +9,7 @@ use super::history::Moment;
 use super::plan::{Failure, Plan};
 use super::report::{Figures, Report, Round, Settings, Times, Traffic};
 use super::round::{Stage, play};
+use super::spread::Spreads;
 use super::traffic::Crew;
 use super::watch::Watch;
 use super::workdir::Workdir;
@@ -146,5 +147,6 @@ fn failed(number: usize, failure: Failure, error: &DrillError) -> Round {
         figures: Figures::default(),
         ratio: 0.0,
         duration_ms: Duration::ZERO.into(),
+        spreads: Spreads::default(),
     }
 }

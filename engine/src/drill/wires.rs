@@ -21,6 +21,9 @@ const WITNESS_PORT: u16 = 7000;
 const HOST_A_PORT: u16 = 7001;
 const HOST_B_PORT: u16 = 7002;
 
+/// From where a host listens to where its metrics are.
+const TO_METRICS: u16 = 10;
+
 /// Addresses, and relays if there are any.
 #[derive(Debug)]
 pub struct Wires {
@@ -71,6 +74,12 @@ impl Wires {
             HostId::B => HOST_B_PORT,
         };
         SocketAddr::new(self.ip, port)
+    }
+
+    /// Where a host's metrics are, if they are wanted.
+    pub fn metrics(&self, host: HostId) -> SocketAddr {
+        let at = self.host(host);
+        SocketAddr::new(at.ip(), at.port() + TO_METRICS)
     }
 
     /// Where `host` dials to reach the other host.

@@ -16,6 +16,7 @@ use super::history::Moment;
 use super::network::{answered_request, guest_address, guest_name, sending_guest};
 use super::plan::Plan;
 use super::sightings::{HostId, Sightings};
+use super::spread::{Spreads, scrape};
 use super::view::{self, GuestView};
 use super::watch::Watch;
 use super::wires::Wires;
@@ -228,6 +229,7 @@ impl World {
         ]
         .into_iter()
         .map(str::to_owned)
+        .chain(self.metrics_flags(host))
         .chain(self.witness_flags(host))
         .chain(self.plan.host_flags())
         .chain(self.disk_flags(host))
@@ -239,6 +241,11 @@ impl World {
     fn disk_flags(&self, host: HostId) -> Vec<String> {
         let directory = self.directory.join(format!("{host}.disks")).display().to_string();
         self.plan.disk_bytes.map(|_| vec!["--lab-disks".into(), directory]).unwrap_or_default()
+    }
+
+    fn metrics_flags(&self, host: HostId) -> Vec<String> {
+        let at = self.wires.metrics(host).to_string();
+        if self.plan.wants_spreads { vec!["--metrics".into(), at] } else { Vec::new() }
     }
 
     fn witness_flags(&self, host: HostId) -> Vec<String> {
@@ -361,6 +368,17 @@ impl World {
             look.running(owner, guest).filter(|view| view.is_live).map(drop)
         })?;
         Ok(())
+    }
+
+    /// How long pauses and commits took so far, where both engines count them together; nothing unless a page wants it.
+    pub fn spreads(&self) -> Spreads {
+        let mut spreads = Spreads::default();
+        if self.plan.wants_spreads {
+            for host in [HostId::A, HostId::B].into_iter().filter(|host| self.is_running(*host)) {
+                spreads.add(&Spreads::of_metrics(&scrape(self.wires.metrics(host))));
+            }
+        }
+        spreads
     }
 
     /// How the guests are protected.

@@ -207,8 +207,8 @@ pub(super) trait GuestDriver: Send {
 
     // ── frames of the lab's guests ───────────────────────────────────────────────────────────────────────────────────
 
-    /// Frames that may leave now.
-    fn take_output(&mut self, _into: &mut Vec<Vec<u8>>) {}
+    /// Frames that may leave now, by this host's monotonic clock.
+    fn take_output(&mut self, _into: &mut Vec<Vec<u8>>, _now_ns: u64) {}
 
     /// A frame from the network; it may be for another guest.
     fn deliver(&self, _frame: &[u8]) {}

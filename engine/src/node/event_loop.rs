@@ -1,5 +1,6 @@
 //! One iteration of the loop: wait, take in what happened, let sessions decide, send what they order.
 
+use super::context::Context;
 use super::export;
 use super::handle::Command;
 use super::headline::headline;
@@ -240,7 +241,7 @@ impl Node {
 
     /// Released frames leave here and nowhere else.
     fn let_out(&mut self) {
-        self.guests.take_output(&mut self.leaving);
+        self.guests.take_output(&mut self.leaving, self.cx.monotonic_ns(self.cx.now));
         self.leaving.drain(..).for_each(|frame| self.switch.write(&frame));
         self.switch.flush(self.cx.now);
     }
@@ -359,6 +360,7 @@ impl Node {
             format: FORMAT,
             node: self.config.node.0.clone(),
             pid: std::process::id(),
+            clock_ns: self.cx.monotonic_ns(self.cx.now),
             maintenance: self.maintenance.status(),
             witness: self.witness_status(),
             certificate: self.cx.links.security.credentials().map(|own| CertificateStatus {

@@ -269,9 +269,9 @@ impl Guests {
             .min()
     }
 
-    /// The frames of all guests that may leave now.
-    pub fn take_output(&mut self, into: &mut Vec<Vec<u8>>) {
-        self.guests.values_mut().for_each(|guest| guest.take_output(into));
+    /// The frames of all guests that may leave now, by this host's monotonic clock.
+    pub fn take_output(&mut self, into: &mut Vec<Vec<u8>>, now_ns: u64) {
+        self.guests.values_mut().for_each(|guest| guest.take_output(into, now_ns));
     }
 
     /// A frame from the network, offered to every guest here; each takes what is addressed to it.

@@ -302,7 +302,7 @@ impl Host {
     pub(super) fn leaving(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         if let Some(engine) = &mut self.engine {
-            engine.guests.take_output(&mut frames);
+            engine.guests.take_output(&mut frames, 0);
         }
         frames.iter().map(|bytes| Frame::from_bytes(bytes)).collect()
     }

@@ -5,6 +5,7 @@
 //!   anything else  one status after the other; with --output json an object a line; it ends when the node does not answer
 //! ```
 
+use super::colours::colour;
 use super::render;
 use crate::cli::{CliError, ControlArgs, Exit, OutputFormat, not_written};
 use crate::console;
@@ -35,7 +36,7 @@ pub(super) fn run(control: &ControlArgs) -> Result<Exit, CliError> {
             Err(error) if in_place => format!("{error}\n"),
             Err(error) => return Err(error.into()),
         };
-        let is_read = if in_place { console::redraw(&text) } else { console::stream(&text) };
+        let is_read = if in_place { console::redraw(&text, colour) } else { console::stream(&text) };
         if !is_read.map_err(not_written)? {
             return Ok(Exit::Ok);
         }

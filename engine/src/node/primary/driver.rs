@@ -138,8 +138,14 @@ impl GuestDriver for PrimaryGuest {
         self.has_ended().then_some(MadeWay { is_wished, rival: None })
     }
 
-    fn take_output(&mut self, into: &mut Vec<Vec<u8>>) {
+    fn take_output(&mut self, into: &mut Vec<Vec<u8>>, now_ns: u64) {
+        let before = into.len();
         self.output.take_into(into);
+        if into.len() > before
+            && let Some(takeover) = &mut self.takeover
+        {
+            takeover.first_frame_at_ns.get_or_insert(now_ns);
+        }
     }
 
     fn deliver(&self, frame: &[u8]) {

@@ -102,7 +102,9 @@ impl GuestDriver for SecondaryGuest {
         let takeover = Takeover {
             detected_at_ns: cx.monotonic_ns(detected_at),
             authority_at_ns: cx.monotonic_ns(authority_at),
+            committed_at_ns: self.last_commit.map(|at| cx.monotonic_ns(at)),
             activated_at_ns: cx.monotonic_ns(cx.now()),
+            first_frame_at_ns: None,
             from_epoch: epoch.0,
         };
         tracing::warn!(guest = %name, %epoch, generation = %record.generation, reason, "Took over");

@@ -131,6 +131,7 @@ impl House {
             clients: wanted.clients,
             plain: wanted.plain,
             keep_logs: false,
+            wants_spreads: false,
             etcd: None,
             node_flags: wanted.node_flags.clone(),
         };

@@ -32,6 +32,7 @@ fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
         format: FORMAT,
         node: "a".into(),
         pid: 1,
+        clock_ns: 0,
         maintenance: Default::default(),
         witness: WitnessStatus {
             configured: true,
