@@ -39,11 +39,20 @@ impl Process {
     ///
     /// Must be called from the main thread: the kernel ties a child's life to the thread that started it.
     pub fn start(program: &Path, arguments: &[String], log: &Path) -> io::Result<Self> {
+        Self::start_with(program, arguments, log, Stdio::null())
+    }
+
+    /// As [`start`](Self::start), for a program whose input is open as long as it is to run.
+    pub fn start_held(program: &Path, arguments: &[String], log: &Path) -> io::Result<Self> {
+        Self::start_with(program, arguments, log, Stdio::piped())
+    }
+
+    fn start_with(program: &Path, arguments: &[String], log: &Path, input: Stdio) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         let child = Command::new(program)
             .args(arguments)
             .env(PARENT_VARIABLE, std::process::id().to_string())
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file.try_clone()?)
             .stderr(file)
             .process_group(0)

@@ -1,16 +1,20 @@
 //! `understudy drill`: failures rehearsed with real processes on this machine, with a report.
 
+mod on_hosts;
+
 use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::bounds::HostMemory;
 use crate::config::human::{parse_size, parse_span, show_bytes};
 use crate::config::{
-    BUDGETS, BudgetSettings, EtcdSettings, ModeChoice, PacingSettings, WitnessAddress, WitnessConfig,
+    BUDGETS, BudgetSettings, CONFIG_PATH, EtcdSettings, ModeChoice, PacingSettings, WitnessAddress,
+    WitnessConfig,
 };
 use crate::connection::Transport;
 use crate::console;
 use crate::drill::DrillError;
 use crate::drill::network::{guest_address, guest_name};
 use crate::drill::page::{self, Imprint};
+use crate::drill::pair::Pair;
 use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::record;
 use crate::drill::run::{Finished, run as run_drill};
@@ -86,6 +90,19 @@ pub(super) struct Args {
     /// Write when it was and whether every check held to this file, for node_exporter's textfile collector (*.prom)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Play it on two installed hosts, this one first, which `ssh` reaches the other one from: beside their nodes and guests, with
+    /// their certificates, over the network between them. Failures: kill, secondary, switchover
+    #[arg(long, value_name = "A,B", conflicts_with_all = ["plain", "witness", "disk"])]
+    on_hosts: Option<String>,
+    /// With --on-hosts: the configuration of this host's node
+    #[arg(long, value_name = "FILE", requires = "on_hosts", default_value = CONFIG_PATH)]
+    config: PathBuf,
+    /// With --on-hosts: where the drill's nodes listen on both hosts; the next one is for its witness
+    #[arg(long, value_name = "PORT", requires = "on_hosts", default_value_t = 7201)]
+    port: u16,
+    /// With --on-hosts: what runs a command on the other host; its name is added
+    #[arg(long, value_name = "COMMAND", requires = "on_hosts", default_value = "ssh")]
+    ssh: String,
     /// Write the report as one page of HTML to this file, to keep: time lines, histograms, what was checked
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -143,6 +160,7 @@ impl Args {
         let failures = failures_of(&self.fail, etcd.as_ref())?;
         let rounds = self.rounds.map_or(failures.len(), |rounds| rounds as usize);
         self.check_guest()?;
+        let pair = self.on_hosts.as_deref().map(|names| self.pair(names)).transpose()?;
         let pacing = PacingSettings { interval: self.interval, budgets: self.pacing }
             .decide(Pacing::Output(BUDGETS))?;
         let bytes = self.memory.saturating_mul(u64::from(self.guests));
@@ -167,6 +185,7 @@ impl Args {
             clients: self.clients,
             plain: self.plain,
             keep_logs: self.keep_logs,
+            pair,
             wants_spreads: self.report.is_some(),
             etcd,
             node_flags: Vec::new(),
@@ -175,6 +194,17 @@ impl Args {
 }
 
 impl Args {
+    /// The two hosts, from this one's configuration.
+    fn pair(&self, names: &str) -> Result<Pair, CliError> {
+        on_hosts::pair(&on_hosts::Asked {
+            names,
+            config: &self.config,
+            port: self.port,
+            ssh: &self.ssh,
+            failures: &self.fail.iter().flat_map(|choice| choice.failures()).collect::<Vec<_>>(),
+        })
+    }
+
     /// Says at once what no guest can be, instead of letting a host find out.
     fn check_guest(&self) -> Result<(), CliError> {
         let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());

@@ -8,7 +8,7 @@
 //!
 //! * [`plan`] what is asked; [`run`] all rounds; [`round`] one of them; [`script`] what each failure does
 //! * [`world`] the three processes ([`crate::child`]), the switch, the [`wires`] that [`relay`]s can cut, another
-//!   [`witness`] than a process
+//!   [`witness`] than a process, the hosts of an installed [`pair`]
 //! * [`traffic`] clients at work ([`client`]), their record ([`history`]), the switch's record ([`sightings`])
 //! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it, in
 //!   lines that a page holds ([`wrap`]); [`page`] the same to keep, with its plots and [`spread`]s
@@ -20,6 +20,7 @@ pub mod error;
 pub mod history;
 pub mod network;
 pub mod page;
+pub mod pair;
 pub mod plan;
 mod plot;
 pub mod progress;

@@ -1,5 +1,6 @@
 //! What a drill is asked to do.
 
+use super::pair::Pair;
 use crate::config::PacingSettings;
 use crate::config::human::show_span;
 use crate::etcd::EtcdConfig;
@@ -95,6 +96,8 @@ pub struct Plan {
     pub keep_logs: bool,
     /// The etcd that serves as witness, if it is not a process of the drill's.
     pub etcd: Option<EtcdConfig>,
+    /// The installed hosts to play on, if not on this machine alone.
+    pub pair: Option<Pair>,
     /// Whether the spread of pauses and commits is wanted, for which the hosts serve metrics.
     pub wants_spreads: bool,
     /// Further flags for both hosts.

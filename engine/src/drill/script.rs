@@ -70,7 +70,9 @@ impl Script<'_> {
         let takeovers = self.wait_for_loss_of(host, struck)?;
         self.world.start_secondary(host)?;
         let then = format!("a new {host} protects it");
-        self.protected(Outcome { stopped_at_once: true, ..outcome(struck, takeovers) }, &then)
+        // ssh takes a moment to kill.
+        let stopped_at_once = !self.world.is_far(host);
+        self.protected(Outcome { stopped_at_once, ..outcome(struck, takeovers) }, &then)
     }
 
     fn hang(&mut self, host: HostId) -> Result<Outcome, DrillError> {

@@ -52,9 +52,12 @@ pub struct GuestView {
 }
 
 /// All guests of the node whose control socket is at `control`; none if it does not answer.
-pub fn of_node(control: &Path) -> Vec<GuestView> {
-    let status = Client::new(control).status();
-    status.map_or_else(|_| Vec::new(), |status| status.guests.into_iter().map(view).collect())
+/// Times of a node on another machine are told by this machine's clock, as well as the way of an answer lets that be known.
+pub fn of_node(control: &Path, is_far: bool) -> Vec<GuestView> {
+    let Ok(status) = Client::new(control).status() else { return Vec::new() };
+    let from_ns = if is_far { status.clock_ns } else { 0 };
+    let to_ns = if is_far { Moment::now().0 } else { 0 };
+    status.guests.into_iter().map(|guest| view(guest, from_ns, to_ns)).collect()
 }
 
 /// Asks the node to move a guest to its peer.
@@ -62,12 +65,13 @@ pub fn switch_over(control: &Path, guest: &str) -> Result<(), ClientError> {
     Client::new(control).wish(guest, Wish::Switchover)
 }
 
-fn view(guest: GuestStatus) -> GuestView {
+fn view(guest: GuestStatus, from_ns: u64, to_ns: u64) -> GuestView {
+    let moment = |at_ns: u64| Moment((at_ns + to_ns).saturating_sub(from_ns));
     let is_primary = guest.role == GuestRole::Primary;
     let takeover = guest.takeover.map(|takeover| Takeover {
-        detected: Moment(takeover.detected_at_ns),
-        authority: Moment(takeover.authority_at_ns),
-        activated: Moment(takeover.activated_at_ns),
+        detected: moment(takeover.detected_at_ns),
+        authority: moment(takeover.authority_at_ns),
+        activated: moment(takeover.activated_at_ns),
     });
     GuestView {
         is_primary,

@@ -12,6 +12,7 @@
 //! found free a moment ago need not be.
 
 use super::error::DrillError;
+use super::pair::Pair;
 use super::plan::Cut;
 use super::relay::{Gate, Relay};
 use super::sightings::HostId;
@@ -27,7 +28,9 @@ const TO_METRICS: u16 = 10;
 /// Addresses, and relays if there are any.
 #[derive(Debug)]
 pub struct Wires {
-    ip: IpAddr,
+    hosts: [SocketAddr; 2],
+    /// Where the drill's own witness listens.
+    own_witness: SocketAddr,
     witness: Vec<SocketAddr>,
     relays: Option<Relays>,
 }
@@ -47,8 +50,10 @@ impl Wires {
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         // 127.64.0.0 and above: nobody's habit. Process numbers are below 2^22.
         let ip = IpAddr::from(Ipv4Addr::new(127, 64 | high, middle, low));
-        let witness = etcd.map_or_else(|| vec![SocketAddr::new(ip, WITNESS_PORT)], Into::into);
-        let mut wires = Self { ip, witness, relays: None };
+        let own_witness = SocketAddr::new(ip, WITNESS_PORT);
+        let witness = etcd.map_or_else(|| vec![own_witness], Into::into);
+        let hosts = [HOST_A_PORT, HOST_B_PORT].map(|port| SocketAddr::new(ip, port));
+        let mut wires = Self { hosts, own_witness, witness, relays: None };
         if with_relays {
             let relay = |target| Relay::start(target).map_err(DrillError::system("start a relay"));
             let to_witness = || wires.witness.iter().map(|at| relay(*at)).collect::<Result<_, _>>();
@@ -62,18 +67,22 @@ impl Wires {
         Ok(wires)
     }
 
+    /// The network between two installed hosts.
+    pub fn between(pair: &Pair) -> Self {
+        Self { hosts: pair.listen, own_witness: pair.witness, witness: vec![pair.witness], relays: None }
+    }
+
     /// Where the drill's own witness listens.
     pub fn witness(&self) -> SocketAddr {
-        SocketAddr::new(self.ip, WITNESS_PORT)
+        self.own_witness
     }
 
     /// Where a host listens.
     pub fn host(&self, host: HostId) -> SocketAddr {
-        let port = match host {
-            HostId::A => HOST_A_PORT,
-            HostId::B => HOST_B_PORT,
-        };
-        SocketAddr::new(self.ip, port)
+        match (host, self.hosts) {
+            (HostId::A, [a, _]) => a,
+            (HostId::B, [_, b]) => b,
+        }
     }
 
     /// Where a host's metrics are, if they are wanted.

@@ -14,6 +14,7 @@
 use super::error::DrillError;
 use super::history::Moment;
 use super::network::{answered_request, guest_address, guest_name, sending_guest};
+use super::pair::FarDirectory;
 use super::plan::Plan;
 use super::sightings::{HostId, Sightings};
 use super::spread::{Spreads, scrape};
@@ -26,7 +27,7 @@ use crate::trust::WITNESS;
 use crate::trust::keygen::keygen;
 use parking_lot::Mutex;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_lab::{Observer, Sighting, Switch};
@@ -34,6 +35,9 @@ use understudy_session::{Mode, NodeName};
 
 /// How long anything may take that must happen: a first copy of a large guest on a busy machine is the longest.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long the end of ssh takes to be the end of the process that it ran.
+const FAR_END: Duration = Duration::from_millis(500);
 
 /// The world.
 #[derive(Debug)]
@@ -50,6 +54,7 @@ pub struct World {
     host_b: Option<Process>,
     // Dropped after the processes that use them.
     etcd: Option<EtcdKeys>,
+    far: Option<FarDirectory>,
     /// By guest, the host that owns it now.
     pub owners: Vec<HostId>,
 }
@@ -92,18 +97,27 @@ fn guest_tables(plan: &Plan) -> String {
     (0..plan.guests).map(table).collect()
 }
 
+/// What a host's node calls itself.
+fn name_of(plan: &Plan, host: HostId) -> String {
+    plan.pair.as_ref().map_or_else(|| host.to_string(), |pair| pair.name(host).to_string())
+}
+
 /// Notes which host sent a guest's frame.
-struct Recorder(Arc<Mutex<Vec<Sightings>>>);
+struct Recorder {
+    sightings: Arc<Mutex<Vec<Sightings>>>,
+    /// What the nodes call themselves.
+    names: [String; 2],
+}
 
 impl Observer for Recorder {
     fn seen(&mut self, sighting: &Sighting<'_>) {
-        let host = match sighting.name.as_bytes().first() {
-            Some(b'A') => HostId::A,
-            Some(b'B') => HostId::B,
+        let host = match &self.names {
+            [a, _] if *a == sighting.name => HostId::A,
+            [_, b] if *b == sighting.name => HostId::B,
             _ => return,
         };
         if let Some(guest) = sending_guest(sighting.frame)
-            && let Some(sightings) = self.0.lock().get_mut(usize::from(guest))
+            && let Some(sightings) = self.sightings.lock().get_mut(usize::from(guest))
         {
             sightings.note(host, Moment::now(), answered_request(sighting.frame));
         }
@@ -114,7 +128,8 @@ impl World {
     /// Starts the switch and the three processes, with all guests on host A. `directory` is empty.
     pub fn start(plan: &Plan, program: PathBuf, directory: PathBuf) -> Result<Self, DrillError> {
         let sightings = Arc::new(Mutex::new(vec![Sightings::default(); usize::from(plan.guests)]));
-        let recorder = Box::new(Recorder(sightings.clone()));
+        let names = [HostId::A, HostId::B].map(|host| name_of(plan, host));
+        let recorder = Box::new(Recorder { sightings: sightings.clone(), names });
         let switch = Switch::start(&directory.join("switch.sock"), Some(recorder))
             .map_err(DrillError::system("start the drill's switch"))?;
         let members = plan.etcd.as_ref().map(|etcd| &*etcd.address.members);
@@ -122,13 +137,17 @@ impl World {
             plan: plan.clone(),
             program,
             directory,
-            wires: Wires::lay(plan.needs_relays(), members)?,
+            wires: match &plan.pair {
+                Some(pair) => Wires::between(pair),
+                None => Wires::lay(plan.needs_relays(), members)?,
+            },
             switch,
             sightings,
             witness: None,
             host_a: None,
             host_b: None,
             etcd: plan.etcd.clone().map(EtcdKeys::new).transpose()?,
+            far: None,
             owners: vec![HostId::A; usize::from(plan.guests)],
         };
         world.make_certificates()?;
@@ -141,7 +160,11 @@ impl World {
     }
 
     /// Makes what the three know each other by: each trusts the two others.
-    fn make_certificates(&self) -> Result<(), DrillError> {
+    fn make_certificates(&mut self) -> Result<(), DrillError> {
+        if let Some(pair) = &self.plan.pair {
+            self.far = Some(pair.make_certificates(&self.directory)?);
+            return Ok(());
+        }
         if self.plan.plain {
             return Ok(());
         }
@@ -204,6 +227,15 @@ impl World {
 
     /// Starts a host without guests: a new one, or one that comes back in place of a dead one.
     pub fn start_secondary(&mut self, host: HostId) -> Result<(), DrillError> {
+        if let Some(far) = self.far.as_ref().filter(|_| self.is_far(host)) {
+            let (switch, control) = (self.switch.path(), self.control_path(host));
+            let command = far.node_command(switch, &control, &self.node_arguments(host))?;
+            let log = self.directory.join(format!("{host}.log"));
+            let process = Process::start_held(Path::new(&command[0]), &command[1..], &log)
+                .map_err(DrillError::system("start ssh to the other host"))?;
+            *self.host_mut(host) = Some(process);
+            return Ok(());
+        }
         let arguments = self.node_arguments(host);
         let process = self.spawn(&host.to_string(), &arguments)?;
         *self.host_mut(host) = Some(process);
@@ -211,21 +243,26 @@ impl World {
     }
 
     fn node_arguments(&self, host: HostId) -> Vec<String> {
+        let here = |path: &Path| path.display().to_string();
+        let (control, uplink, state) = match self.far.as_ref().filter(|_| self.is_far(host)) {
+            Some(far) => (far.at("control.sock"), far.at("switch.sock"), far.at("state")),
+            None => (here(&self.control_path(host)), here(self.switch.path()), here(&self.directory)),
+        };
         [
             "node",
             "--node",
-            &host.to_string(),
+            &name_of(&self.plan, host),
             "--listen",
             &self.wires.host(host).to_string(),
             "--peer",
-            &format!("{}={}", host.other(), self.wires.peer_of(host)),
+            &format!("{}={}", name_of(&self.plan, host.other()), self.wires.peer_of(host)),
             "--control",
-            &self.control_path(host).display().to_string(),
+            &control,
             "--uplink",
-            &self.switch.path().display().to_string(),
+            &uplink,
             // Not that of a node of this machine.
             "--state",
-            &self.directory.display().to_string(),
+            &state,
         ]
         .into_iter()
         .map(str::to_owned)
@@ -233,8 +270,16 @@ impl World {
         .chain(self.witness_flags(host))
         .chain(self.plan.host_flags())
         .chain(self.disk_flags(host))
-        .chain(self.tls_flags(&host.to_string()))
+        .chain(match self.far.as_ref().filter(|_| self.is_far(host)) {
+            Some(far) => vec!["--tls".into(), far.at("tls")],
+            None => self.tls_flags(&host.to_string()),
+        })
         .collect()
+    }
+
+    /// Whether a host's process is on another machine.
+    pub fn is_far(&self, host: HostId) -> bool {
+        self.plan.pair.is_some() && host == HostId::B
     }
 
     /// Each host has the guests' disks in a directory of its own.
@@ -295,6 +340,10 @@ impl World {
         let at = Moment::now();
         let process = self.host_mut(host).take();
         process.map_or(Ok(()), |mut process| process.kill()).map_err(DrillError::system("kill a host"))?;
+        // The other host's process ends a moment after ssh does: it is to be gone before it is started again.
+        if self.is_far(host) {
+            std::thread::sleep(FAR_END);
+        }
         // A host that died leaves its socket behind, as files do.
         let _ = std::fs::remove_file(self.control_path(host));
         Ok(at)
@@ -326,7 +375,7 @@ impl World {
     /// Looks at both engines. Who does not answer, for whatever reason, says nothing.
     pub fn look(&self) -> Look {
         let views = |host: HostId| match self.is_running(host) {
-            true => view::of_node(&self.control_path(host)),
+            true => view::of_node(&self.control_path(host), self.is_far(host)),
             false => Vec::new(),
         };
         Look { a: views(HostId::A), b: views(HostId::B) }

@@ -132,6 +132,7 @@ impl House {
             plain: wanted.plain,
             keep_logs: false,
             wants_spreads: false,
+            pair: None,
             etcd: None,
             node_flags: wanted.node_flags.clone(),
         };
