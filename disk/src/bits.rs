@@ -52,6 +52,28 @@ impl Bits {
         was_there
     }
 
+    /// A bit each, from the lowest of the first byte on.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes = self.words.iter().flat_map(|word| word.to_le_bytes());
+        bytes.take(self.count.div_ceil(8) as usize).collect()
+    }
+
+    /// Reads `count` of them; none if the bytes are not so many, or have a bit behind the last one.
+    pub fn from_bytes(bytes: &[u8], count: u64) -> Result<Option<Self>, OutOfMemory> {
+        if bytes.len() as u64 != count.div_ceil(8) {
+            return Ok(None);
+        }
+        let mut bits = Self::try_new(count)?;
+        for (word, bytes) in bits.words.iter_mut().zip(bytes.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(whole);
+        }
+        let is_all =
+            count.is_multiple_of(64) || bits.words.last().is_none_or(|word| word >> (count % 64) == 0);
+        Ok(is_all.then_some(bits))
+    }
+
     /// Takes all out.
     pub fn clear(&mut self) {
         self.words.fill(0);
@@ -113,6 +135,9 @@ mod tests {
                 }
             }
             prop_assert_eq!(bits.marked() as usize, set.len());
+            let read = Bits::from_bytes(&bits.to_bytes(), count).unwrap();
+            prop_assert_eq!(read.as_ref(), Some(&bits));
+            prop_assert_eq!(Bits::from_bytes(&bits.to_bytes(), count + 8).unwrap(), None);
             prop_assert_eq!(bits.is_empty(), set.is_empty());
             let runs: Vec<_> = bits.runs().collect();
             prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start));

@@ -110,6 +110,11 @@ impl<S: Storage> LabelFile<S> {
         self.pair.id()
     }
 
+    /// The content will be of this history from the next [`put`](Self::put) on.
+    pub fn rename(&mut self, history: [u8; 16]) {
+        self.pair.rename(history);
+    }
+
     /// What it says.
     pub fn label(&self) -> &Label {
         &self.label

@@ -63,15 +63,19 @@ impl Ledger {
         self.behind_through = self.behind_through.max(Some(through));
     }
 
-    /// The peer has all up to this epoch on its disk, flushed.
-    pub fn applied(&mut self, through: Epoch) {
-        while let Some((_, chunks)) = self.recent.pop_front_if(|(tag, _)| *tag <= through) {
+    /// The peer has all up to this epoch on its disk, flushed. Gives the newest epoch of what is forgotten, if anything is: nothing
+    /// was written between it and `through`.
+    pub fn applied(&mut self, through: Epoch) -> Option<Epoch> {
+        let mut newest = None;
+        while let Some((tag, chunks)) = self.recent.pop_front_if(|(tag, _)| *tag <= through) {
             self.recent_count -= chunks.len();
+            newest = Some(tag);
         }
-        if self.behind_through.is_some_and(|last| last <= through) {
+        if let Some(last) = self.behind_through.take_if(|last| *last <= through) {
             self.behind.clear();
-            self.behind_through = None;
+            newest = newest.max(Some(last));
         }
+        newest
     }
 
     /// All that the peer may lack.
@@ -154,9 +158,11 @@ mod tests {
         let mut chunks = Bits::try_new(CHUNKS).unwrap();
         chunks.insert(5);
         ledger.behind(&chunks, Epoch(7));
-        ledger.applied(Epoch(6));
+        assert_eq!(ledger.applied(Epoch(6)), None);
         assert_eq!(ledger.lacking(), chunks);
-        ledger.applied(Epoch(7));
+        ledger.mark(Extent::new(0, 512).unwrap(), Epoch(9));
+        assert_eq!(ledger.applied(Epoch(8)), Some(Epoch(7)));
+        assert_eq!(ledger.applied(Epoch(12)), Some(Epoch(9)), "nothing was written after it");
         assert!(ledger.lacking().is_empty());
     }
 }

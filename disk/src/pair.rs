@@ -164,6 +164,11 @@ impl Pair {
         self.id
     }
 
+    /// What is put from here on is of this.
+    pub fn rename(&mut self, id: [u8; 16]) {
+        self.id = id;
+    }
+
     /// Replaces the record; durable when it returns.
     pub fn put<S: Storage>(&mut self, storage: &mut Guarded<S>, body: &[u8]) -> Result<(), StorageError> {
         let block = self.block(self.sequence + 1, body);

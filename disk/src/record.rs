@@ -74,8 +74,7 @@ impl Record {
             Content::Zeros => 0,
             Content::Data(_) => bytes,
         };
-        let is_room = worst <= (self.bytes_max.saturating_sub(self.bytes())) as u64;
-        if self.is_overrun || !is_room {
+        if self.is_overrun || !self.has_room(worst) {
             self.overrun();
             return Err(Overrun);
         }
@@ -85,6 +84,11 @@ impl Record {
             self.put(full);
         }
         Ok(())
+    }
+
+    /// Whether so much content has room, however badly it compresses.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        bytes <= (self.bytes_max.saturating_sub(self.bytes())) as u64
     }
 
     /// Ends the open epoch; the next write belongs to `next`. Nothing is compressed, allocated or waited for but the end of

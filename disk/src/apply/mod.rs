@@ -200,6 +200,30 @@ impl<S: Storage> Applier<S> {
         Ok(())
     }
 
+    /// The sync brings content of this history; `salt` is for the journal, random and never used before. A loss of power before it
+    /// returns leaves labels that say *partial*, and perhaps a journal of another history, which is worth nothing beside them.
+    pub fn adopt(&mut self, history: [u8; 16], salt: [u8; 16]) -> Result<(), ApplyError> {
+        assert_eq!(self.state, State::Syncing, "the history of a disk that is at an epoch stays");
+        if self.journal.history() == history {
+            return Ok(());
+        }
+        for volume in &mut self.volumes {
+            volume.label.rename(history);
+            volume.stand(Standing::Partial, self.applied)?;
+        }
+        Ok(self.journal.renew(history, salt)?)
+    }
+
+    /// Which history the disks' content belongs to.
+    pub fn history(&self) -> [u8; 16] {
+        self.journal.history()
+    }
+
+    /// A disk, for who may use it past the journal: the guest that runs here, or a comparison that only reads.
+    pub fn disk(&mut self, number: DiskNumber) -> Option<&mut Guarded<S>> {
+        self.volumes.get_mut(usize::from(number.0)).map(|volume| &mut volume.disk)
+    }
+
     /// Writes of a sync, onto the disks at once.
     pub fn bulk(&mut self, batch: &[u8]) -> Result<(), ApplyError> {
         assert_eq!(self.state, State::Syncing, "only a sync writes past the journal");
@@ -284,11 +308,15 @@ impl<S: Storage> Applier<S> {
         Ok(point)
     }
 
-    /// The witness gave the guest to this host: before it runs, the labels say that the disks will be newer.
+    /// The witness gave the guest to this host: before it runs, the labels say that the disks will be newer. What they say of the
+    /// other host stays.
     pub fn own(&mut self, generation: Generation) -> Result<(), ApplyError> {
         assert_eq!(self.state, State::Closed, "a guest runs on disks that are settled");
         for volume in &mut self.volumes {
-            volume.stand(Standing::Owned, Point { generation, ..self.applied })?;
+            let label = volume.label.label();
+            let known = if label.standing == Standing::Owned { label.applied } else { Epoch(0) };
+            let epoch = self.applied.epoch.max(known);
+            volume.stand(Standing::Owned, Point { generation, epoch })?;
         }
         Ok(())
     }

@@ -149,6 +149,13 @@ impl<S: Storage> Journal<S> {
         self.pair.id()
     }
 
+    /// The content is of another history from here on. `salt` is random and never used before.
+    pub fn renew(&mut self, history: [u8; 16], salt: [u8; 16]) -> Result<(), JournalError> {
+        assert!(!self.head.is_open, "only a closed journal is another's");
+        self.pair.rename(history);
+        self.put_head(Head { salt, ..self.head })
+    }
+
     /// What the head says to be applied: never more than is.
     pub fn applied(&self) -> Point {
         self.head.applied

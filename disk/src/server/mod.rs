@@ -157,6 +157,12 @@ impl<B: AsRef<[u8]>> Server<B> {
         self.mark();
     }
 
+    /// A full copy is applied at the peer: what the map had of earlier lives is like any other region. The label says so first.
+    pub fn copied(&mut self) {
+        self.intent.release_inherited();
+        self.mark();
+    }
+
     /// The kernel asks for something. `data` are those of a write.
     pub fn request(
         &mut self,

@@ -64,6 +64,12 @@ impl Hashes {
         self.first + self.hashes.len() as u64
     }
 
+    /// Of this chunk, if it is in the list.
+    pub fn of(&self, chunk: u64) -> Option<u128> {
+        let index = usize::try_from(chunk.checked_sub(self.first)?).ok()?;
+        self.hashes.get(index).copied()
+    }
+
     /// Adds to `differ` the chunks whose hashes are not the same in both lists, which begin and end alike.
     pub fn compare(&self, other: &Self, differ: &mut Bits) -> Result<(), BadHashes> {
         if self.first != other.first || self.hashes.len() != other.hashes.len() {

@@ -3,7 +3,8 @@
 //! ```text
 //!             near_max chunks are left, or passes_max passes            all sent
 //!   Behind ──────────────────────────────────────────────► Near ─────────────────► Even
-//!     │ a write wants its chunks again                       │ record(): writes are recorded, and want nothing
+//!     │ ▲ a write wants its chunks again                     │ record(): writes are recorded, and want nothing
+//!     │ └──── go_on_marks(): the record has no room ─────────┤
 //!     └ pass by pass, in the disk's order                    └ what is left only gets less
 //! ```
 //!
@@ -148,9 +149,20 @@ impl Passes {
         }
     }
 
+    /// A chunk was found to differ.
+    pub fn differs(&mut self, chunk: u64) {
+        self.want(chunk);
+    }
+
     /// From now on each write is recorded before it is answered.
     pub fn record(&mut self) {
         self.is_recording = true;
+    }
+
+    /// The record has no room: the chunks that were `written` since [`record`](Self::record) are wanted, as later ones are.
+    pub fn go_on_marks(&mut self, written: &Bits) {
+        (self.is_recording, self.passes) = (false, 0);
+        written.runs().flatten().for_each(|chunk| self.want(chunk));
     }
 
     fn want(&mut self, chunk: u64) {
@@ -201,7 +213,7 @@ mod tests {
     /// Contents are numbers; the sync's content is read at some moment, and recorded writes come behind it.
     #[test]
     fn what_was_sent_and_then_what_was_recorded_is_the_disk() {
-        let mut forced = 0;
+        let (mut forced, mut fell_back) = (0, 0);
         for seed in 0..300 {
             let mut dice = Dice::new(seed);
             let mut here: Vec<u64> = (0..CHUNKS).map(|_| dice.next()).collect();
@@ -229,6 +241,14 @@ mod tests {
                             passes.sent(extent);
                         }
                     }
+                    2 if is_recording && dice.below(40) == 0 => {
+                        let mut written = Bits::try_new(CHUNKS).unwrap();
+                        recorded.iter().for_each(|(chunk, _)| _ = written.insert(*chunk));
+                        passes.go_on_marks(&written);
+                        (is_recording, fell_back) = (false, fell_back + 1);
+                        // Nothing of the record arrives.
+                        recorded.clear();
+                    }
                     2 if !is_recording && passes.phase() == Phase::Near => {
                         forced += u32::from(passes.left() > LIMITS.near_max);
                         passes.record();
@@ -251,6 +271,7 @@ mod tests {
             assert_eq!(there, here, "seed {seed}");
         }
         assert!(forced > 20, "{forced}: busy guests are recorded with more left");
+        assert!(fell_back > 20, "{fell_back}: records without room");
     }
 
     #[test]

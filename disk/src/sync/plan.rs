@@ -145,7 +145,8 @@ fn reaches(ours: &Ours, point: Point) -> bool {
     point.generation == ours.since.generation && ours.since.epoch <= point.epoch
 }
 
-fn all(size_bytes: u64) -> Result<Bits, OutOfMemory> {
+/// All chunks.
+pub fn all(size_bytes: u64) -> Result<Bits, OutOfMemory> {
     let mut all = Bits::try_new(size_bytes.div_ceil(CHUNK_BYTES))?;
     (0..all.count()).for_each(|chunk| _ = all.insert(chunk));
     Ok(all)
@@ -153,12 +154,23 @@ fn all(size_bytes: u64) -> Result<Bits, OutOfMemory> {
 
 fn union(ours: &Ours, marked: &Bits) -> Bits {
     let mut chunks = ours.lacking.clone();
+    insert_regions(&mut chunks, marked);
+    chunks
+}
+
+/// The chunks of a map's regions.
+pub fn chunks_of(marked: &Bits, size_bytes: u64) -> Result<Bits, OutOfMemory> {
+    let mut chunks = Bits::try_new(size_bytes.div_ceil(CHUNK_BYTES))?;
+    insert_regions(&mut chunks, marked);
+    Ok(chunks)
+}
+
+fn insert_regions(chunks: &mut Bits, marked: &Bits) {
     for region in marked.runs().flatten() {
         let begin = region * (REGION_BYTES / CHUNK_BYTES);
         let end = (begin + REGION_BYTES / CHUNK_BYTES).min(chunks.count());
         (begin..end).for_each(|chunk| _ = chunks.insert(chunk));
     }
-    chunks
 }
 
 #[cfg(test)]
