@@ -172,3 +172,26 @@ fn a_full_sync_keeps_to_its_limit_and_disturbs_no_other_guest() {
     assert!(last.link_bytes > LIMIT && last.bytes_per_s <= LIMIT * 5 / 4, "{last:?}");
     assert!(*through > before + 3, "checkpoints of the other guest from {before} to {through}");
 }
+
+#[test]
+fn a_disk_is_copied_at_the_speed_that_was_set_and_says_how_far_it_is() {
+    let size = 12_u64 << 20;
+    let guest = "name=g0,memory=8M,disk=12M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
+    let (began, mut left) = (Instant::now(), Vec::new());
+    let hosts = Hosts::of([guest.into()]);
+    let client = hosts.client("a");
+    loop {
+        let guest = client.status().unwrap().guests.remove(0);
+        if let Some(sync) = guest.full_sync {
+            assert_eq!(sync.of_disk_bytes, size);
+            left.push(sync.disk_left_bytes);
+        }
+        if guest.protected {
+            break;
+        }
+        assert!(began.elapsed() < HANG_GUARD, "{guest:#?}");
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1), "8 MiB in a second, and 12 of them");
+    assert!(left.is_sorted_by(|before, after| before >= after), "{left:?}");
+    assert!(left.iter().any(|bytes| (1..size).contains(bytes)), "{left:?}");
+}

@@ -3,7 +3,7 @@
 //! ```text
 //!   encoder ─► Outlet ─► frames of the link ─► the loop's inbox ─► receive thread ─► Receiver
 //!              EpochHead, then EpochPart<B>: Pages* LibxcState* LibxlState* Writes* WritesEnd? End
-//!              (of a full copy, Writes also before Pages: the content of disks)
+//!              (of a full copy, Ask* and Writes also before Pages: the content of disks)
 //!              B: &[u8] where bytes are borrowed from a batch, owned where they cross a thread
 //! ```
 //!
@@ -69,6 +69,15 @@ pub enum EpochPart<B> {
     },
     /// The end of what the epoch has for disks.
     WritesEnd(WritesEnd),
+    /// A question about a disk, before the writes of a full copy or among them.
+    Ask {
+        /// As in the head.
+        generation: Generation,
+        /// As in the head.
+        epoch: Epoch,
+        /// Its bytes.
+        ask: B,
+    },
     /// The end.
     End(EpochEnd),
 }
@@ -84,6 +93,7 @@ impl<B> EpochPart<B> {
                 EpochPart::Writes { generation, tag, batch: hold(batch) }
             }
             Self::WritesEnd(end) => EpochPart::WritesEnd(end),
+            Self::Ask { generation, epoch, ask } => EpochPart::Ask { generation, epoch, ask: hold(ask) },
             Self::End(end) => EpochPart::End(end),
         }
     }
@@ -94,7 +104,8 @@ impl<B> EpochPart<B> {
             Self::Pages(bytes)
             | Self::LibxcState(bytes)
             | Self::LibxlState(bytes)
-            | Self::Writes { batch: bytes, .. } => Some(bytes),
+            | Self::Writes { batch: bytes, .. }
+            | Self::Ask { ask: bytes, .. } => Some(bytes),
             Self::WritesEnd(_) | Self::End(_) => None,
         }
     }
@@ -108,7 +119,7 @@ impl<S: Sink> Receiver<S> {
             EpochPart::Pages(batch) => self.pages(batch.as_ref()),
             EpochPart::LibxcState(records) => self.libxc_state(records.as_ref()),
             EpochPart::LibxlState(records) => self.libxl_state(records.as_ref()),
-            EpochPart::Writes { .. } | EpochPart::WritesEnd(_) => {
+            EpochPart::Writes { .. } | EpochPart::WritesEnd(_) | EpochPart::Ask { .. } => {
                 self.refuse_disks("this guest has none here".into())
             }
             EpochPart::End(end) => self.finish(end.summary),

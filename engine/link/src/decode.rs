@@ -111,6 +111,12 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             epoch: body.epoch()?,
             summary: WritesSummary { writes: body.u64()?, bytes: body.u64()?, digest: body.u128()? },
         },
+        Kind::DiskAsk => {
+            GuestFrame::DiskAsk { generation: body.generation()?, epoch: body.epoch()?, ask: rest(body) }
+        }
+        Kind::DiskSay => {
+            GuestFrame::DiskSay { generation: body.generation()?, epoch: body.epoch()?, say: rest(body) }
+        }
         Kind::HoldDeclined => GuestFrame::HoldDeclined(HoldRefusal {
             reason: HoldReason::read(body)?,
             detail: body.text()?.to_owned(),

@@ -93,7 +93,12 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
             return Err(EncodeError::Bulletin { bytes: said.len() });
         }
         // All others have a few numbers, names and at most one reason.
-        Frame::Guest(_, GuestFrame::DiskWrites { batch, .. }) => 16 + batch.len(),
+        Frame::Guest(
+            _,
+            GuestFrame::DiskWrites { batch: bytes, .. }
+            | GuestFrame::DiskAsk { ask: bytes, .. }
+            | GuestFrame::DiskSay { say: bytes, .. },
+        ) => 16 + bytes.len(),
         frame => verbatim(frame).map_or(0, <[u8]>::len),
     };
     if long_bytes > BODY_BYTES_MAX {
@@ -114,7 +119,9 @@ fn verbatim<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
             GuestFrame::PageBatch(bytes)
             | GuestFrame::LibxcState(bytes)
             | GuestFrame::LibxlState(bytes)
-            | GuestFrame::DiskWrites { batch: bytes, .. },
+            | GuestFrame::DiskWrites { batch: bytes, .. }
+            | GuestFrame::DiskAsk { ask: bytes, .. }
+            | GuestFrame::DiskSay { say: bytes, .. },
         ) => Some(bytes),
         _ => None,
     }
@@ -225,10 +232,12 @@ fn put_guest(out: &mut Vec<u8>, frame: &GuestFrame<'_>) {
         GuestFrame::PageBatch(bytes) | GuestFrame::LibxcState(bytes) | GuestFrame::LibxlState(bytes) => {
             out.extend_from_slice(bytes);
         }
-        GuestFrame::DiskWrites { generation, tag, batch } => {
+        GuestFrame::DiskWrites { generation, tag: epoch, batch: bytes }
+        | GuestFrame::DiskAsk { generation, epoch, ask: bytes }
+        | GuestFrame::DiskSay { generation, epoch, say: bytes } => {
             put_u64(out, generation.0);
-            put_u64(out, tag.0);
-            out.extend_from_slice(batch);
+            put_u64(out, epoch.0);
+            out.extend_from_slice(bytes);
         }
         GuestFrame::DiskEnd { generation, epoch, summary } => {
             let words = [generation.0, epoch.0, summary.writes, summary.bytes];

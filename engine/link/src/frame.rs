@@ -149,6 +149,24 @@ pub enum GuestFrame<'a> {
         /// What must have arrived.
         summary: WritesSummary,
     },
+    /// A question about the guest's disk, as `docs/DISKS.md` draws it. From version 4 on.
+    DiskAsk {
+        /// Of the epoch begun last.
+        generation: Generation,
+        /// The same.
+        epoch: Epoch,
+        /// The question.
+        ask: &'a [u8],
+    },
+    /// An answer about it, from the host that does not run the guest. From version 4 on.
+    DiskSay {
+        /// Of what it is about.
+        generation: Generation,
+        /// The same.
+        epoch: Epoch,
+        /// The answer.
+        say: &'a [u8],
+    },
     /// The epoch begun last is complete.
     EpochEnd {
         generation: Generation,
@@ -223,6 +241,8 @@ impl<'a> GuestFrame<'a> {
             Self::LibxlState(_) => Kind::LibxlState,
             Self::DiskWrites { .. } => Kind::DiskWrites,
             Self::DiskEnd { .. } => Kind::DiskEnd,
+            Self::DiskAsk { .. } => Kind::DiskAsk,
+            Self::DiskSay { .. } => Kind::DiskSay,
             Self::EpochEnd { .. } => Kind::EpochEnd,
             Self::ToPrimary(message) => match message {
                 ToPrimary::Stand { .. } => Kind::Stand,
@@ -253,6 +273,7 @@ impl<'a> GuestFrame<'a> {
             Self::PageBatch(bytes) | Self::LibxcState(bytes) | Self::LibxlState(bytes) => bytes.len(),
             Self::DiskWrites { batch, .. } => DISK_WRITES_HEAD_BYTES + batch.len(),
             Self::DiskEnd { .. } => DISK_END_BYTES,
+            Self::DiskAsk { ask, .. } => DISK_WRITES_HEAD_BYTES + ask.len(),
             _ => return None,
         };
         Some((super::HEADER_BYTES + body) as u64)

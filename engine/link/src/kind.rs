@@ -100,6 +100,8 @@ kinds! {
     0x43 Taken                4 Guest   "Taken"          "what a guest has taken of its input";
     0x44 Room                 4 Guest   "Room"           "the room for a copy's packets";
     0x45 NeedsFencing         6 Guest   "NeedsFencing"   "a guest's need of fencing";
+    0x46 DiskAsk              4 Guest   "DiskAsk"        "a question about a disk";
+    0x47 DiskSay              4 Guest   "DiskSay"        "an answer about a disk";
 
     0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
     0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";

@@ -31,6 +31,7 @@ impl Lane {
                 GuestFrame::ToPrimary(_)
                 | GuestFrame::HoldDeclined(_)
                 | GuestFrame::HoldReady
+                | GuestFrame::DiskSay { .. }
                 | GuestFrame::Window { .. },
             ) => Self::Held(*guest),
             Frame::Guest(guest, GuestFrame::Packets(packets)) if packets.is_of_holder() => {

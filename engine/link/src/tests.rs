@@ -18,7 +18,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 61;
+const KINDS: usize = 63;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -127,6 +127,8 @@ impl Parts {
             55 => {
                 packets(PacketFrame::Room { generation, input_packets: c, input_bytes: d, output_packets: e })
             }
+            61 => GuestFrame::DiskAsk { generation, epoch, ask: &self.bytes }.of(guest),
+            62 => GuestFrame::DiskSay { generation, epoch, say: &self.bytes }.of(guest),
             53 => {
                 let summary = WritesSummary { writes: c, bytes: d, digest: u128::from(e) << 64 | 9 };
                 GuestFrame::DiskEnd { generation, epoch, summary }.of(guest)
@@ -369,6 +371,8 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x35, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + LEASE),
         (0x36, "0400000000000000".to_owned() + "05616c706861" + "02" + "01" + LEASE),
         (0x45, String::new()),
+        (0x46, "0100000000000000".to_owned() + "0200000000000000" + "ababab"),
+        (0x47, "0100000000000000".to_owned() + "0200000000000000" + "ababab"),
     ];
     const LEASE: &str = concat!("0100000000000000", "01", "a20f0000");
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
@@ -493,7 +497,7 @@ fn what_windows_count_is_what_is_sent() {
             counted.inspect(|counted| assert_eq!(*counted, bytes, "{frame:?}")).is_some()
         })
         .collect();
-    assert_eq!(counted, [7, 8, 9, 10, 11, 12, 52, 53]);
+    assert_eq!(counted, [7, 8, 9, 10, 11, 12, 52, 53, 61]);
 }
 
 #[test]

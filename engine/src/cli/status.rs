@@ -156,8 +156,12 @@ fn put_guests(text: &mut String, status: &Status) {
     }
 }
 
-/// How far a full sync is.
+/// How far a full sync is. Most of a disk is copied before the memory is.
 pub(super) fn progress(sync: &FullSyncStatus) -> String {
+    if sync.pages == 0 && sync.disk_left_bytes > 0 {
+        let (left, of) = (show_bytes(sync.disk_left_bytes), show_bytes(sync.of_disk_bytes));
+        return format!("{left} of the disk's {of} left, then the memory");
+    }
     let left = sync.left_ms.map_or("the time left is not known yet".into(), |ms| {
         format!("{} left", show_us(ms.saturating_mul(1_000)))
     });
@@ -461,6 +465,8 @@ pub(super) mod tests {
     fn a_full_sync_says_how_far_it_is() {
         let begun = FullSyncStatus::default();
         assert_eq!(progress(&begun), "0 %, 0 B/s on the link, the time left is not known yet");
+        let of_disk = FullSyncStatus { disk_left_bytes: 3 << 30, of_disk_bytes: 8 << 30, ..begun };
+        assert_eq!(progress(&of_disk), "3.0 GiB of the disk's 8.0 GiB left, then the memory");
         let sync = FullSyncStatus { share: 0.42, bytes_per_s: 31 << 20, left_ms: Some(12_300), ..begun };
         assert_eq!(progress(&sync), "42 %, 31.0 MiB/s on the link, 12.3 s left");
         let limited = FullSyncStatus { limit_bytes_per_s: Some(32 << 20), ..sync };

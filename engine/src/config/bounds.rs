@@ -50,6 +50,7 @@ const TIB: u64 = 1 << 40;
 pub(super) const FULL_SYNC_BYTES_PER_S: RangeInclusive<u64> = 64 << 10..=TIB;
 pub(super) const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=TIB;
 pub(super) const CACHE_BYTES: RangeInclusive<u64> = 0..=TIB;
+pub(super) const DISK_SYNC_RATE: RangeInclusive<u64> = 1 << 16..=TIB;
 
 /// Checks a length of time.
 pub fn check_span(name: &'static str, span: Span, bounds: RangeInclusive<Span>) -> Result<(), ConfigError> {
@@ -216,6 +217,7 @@ mod tests {
             ("`staging`, `epoch-buffer`, `held-output`", bytes(BUFFER_BYTES)),
             ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),
             ("`full-sync-rate`", bytes(FULL_SYNC_BYTES_PER_S)),
+            ("`disk-sync-rate`, in a second", bytes(DISK_SYNC_RATE)),
         ];
         rows.iter().map(|(setting, (least, most))| format!("| {setting} | {least} | {most} |\n")).collect()
     }

@@ -139,6 +139,8 @@ pub struct Limits {
     pub image_bytes_max: u64,
     /// What all full syncs together may put on the links in a second; `None`: as much as they take.
     pub full_sync_bytes_per_s: Option<NonZeroU64>,
+    /// What a full copy of a disk reads in a second.
+    pub disk_sync_bytes_per_s: u64,
 }
 
 impl Default for Limits {
@@ -152,6 +154,7 @@ impl Default for Limits {
             compare_bytes_max: 1 << 30,
             image_bytes_max: u64::MAX,
             full_sync_bytes_per_s: None,
+            disk_sync_bytes_per_s: u64::MAX,
         }
     }
 }

@@ -111,6 +111,10 @@ pub struct LimitSettings {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
     pub full_sync_rate: Option<u64>,
+    /// What a full copy of a guest's disk reads in a second, at most [default: as much as disk and link give].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub disk_sync_rate: Option<u64>,
 }
 
 impl TimingSettings {
@@ -188,6 +192,7 @@ impl LimitSettings {
             compare_max: self.compare_max.or(below.compare_max),
             image_max: self.image_max.or(below.image_max),
             full_sync_rate: self.full_sync_rate.or(below.full_sync_rate),
+            disk_sync_rate: self.disk_sync_rate.or(below.disk_sync_rate),
         }
     }
 
@@ -202,6 +207,7 @@ impl LimitSettings {
             compare_bytes_max: self.compare_max.unwrap_or(default.compare_bytes_max),
             image_bytes_max: self.image_max.unwrap_or(default.image_bytes_max),
             full_sync_bytes_per_s: self.full_sync_rate.and_then(NonZeroU64::new),
+            disk_sync_bytes_per_s: self.disk_sync_rate.unwrap_or(default.disk_sync_bytes_per_s),
         };
         check_count("in-flight-max", limits.in_flight_max, bounds::IN_FLIGHT_MAX)?;
         check_bytes("staging", limits.staging_bytes, bounds::BUFFER_BYTES)?;
@@ -211,6 +217,9 @@ impl LimitSettings {
         check_bytes("compare-max", limits.compare_bytes_max, bounds::CACHE_BYTES)?;
         if let Some(rate) = self.full_sync_rate {
             check_bytes("full-sync-rate", rate, bounds::FULL_SYNC_BYTES_PER_S)?;
+        }
+        if let Some(bytes_per_s) = self.disk_sync_rate {
+            check_bytes("disk-sync-rate", bytes_per_s, bounds::DISK_SYNC_RATE)?;
         }
         Ok(limits)
     }

@@ -253,6 +253,12 @@ pub struct FullSyncStatus {
     /// What all full syncs of the node may put on its links in a second; nothing without a limit.
     #[serde(default)]
     pub limit_bytes_per_s: Option<u64>,
+    /// Bytes of its disk that are still to be read.
+    #[serde(default)]
+    pub disk_left_bytes: u64,
+    /// Bytes that its disk has; 0 for a guest without one.
+    #[serde(default)]
+    pub of_disk_bytes: u64,
 }
 
 /// How a guest's output leaves because a copy of it, which runs on the peer, has sent the same.

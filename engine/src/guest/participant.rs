@@ -12,12 +12,15 @@
 //!
 //! Not here: how frames leave ([`output`](crate::guest::output)), and what is kept of writes ([`disks`](crate::guest::disks)).
 
+use crate::guest::disks::full_copy::CopyGoal;
 use crate::guest::disks::recording::{CopyError, WritesOf};
 use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
-use understudy_checkpoint::Epoch;
+use std::time::Duration;
+use understudy_checkpoint::{Epoch, Generation};
 use understudy_disk::record::{Overrun, Tagged};
+use understudy_disk::sync::talk::Ask;
 
 /// Why an epoch could not be closed.
 #[derive(thiserror::Error, Debug)]
@@ -70,13 +73,44 @@ pub trait Participant: Send + Sync + Debug {
     fn last_fault(&self) -> Option<String>;
 }
 
+/// A step of a disk's full copy.
+#[derive(Debug)]
+pub struct CopyStep {
+    /// What can be sent.
+    pub ready: Vec<Arc<Tagged>>,
+    /// What the other host is asked or told behind it.
+    pub ask: Option<Ask>,
+    /// What comes then.
+    pub next: CopyNext,
+}
+
+/// What comes after a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyNext {
+    /// Another step.
+    Step,
+    /// Another step, not before so much time.
+    Wait(Duration),
+    /// The goal is reached.
+    Done,
+}
+
 /// The guest's disk: its writes are sent as parts of their epochs.
 pub trait DiskParticipant: Participant {
-    /// A full copy begins, which `epoch` ends: from here on writes are recorded.
-    fn begin_copy(&self, epoch: Epoch);
+    /// A full copy begins, which `epoch` ends.
+    fn begin_copy(&self, generation: Generation, epoch: Epoch) -> Result<(), CopyError>;
 
-    /// Reads some more of the disk for the full copy, and gives what can be sent; `None` once all was read.
-    fn copy_on(&self) -> Result<Option<Vec<Arc<Tagged>>>, CopyError>;
+    /// What the other host says of its disk, in or of this epoch of the present generation.
+    fn hear(&self, epoch: Epoch, say: &[u8]);
+
+    /// Goes a step towards the goal.
+    fn copy_on(&self, goal: CopyGoal) -> Result<CopyStep, CopyError>;
+
+    /// Whether all is sent that is not in the record; it may be so no more when the guest has written.
+    fn is_even(&self) -> bool;
+
+    /// Bytes of the disk that the full copy has still to read, and of how many.
+    fn left_bytes(&self) -> (u64, u64);
 
     /// What the guest wrote since, and what can be sent of it before the full copy's end.
     fn take_ready(&self) -> Vec<Arc<Tagged>>;

@@ -82,6 +82,15 @@ pub enum Report {
         /// The error, for the log.
         error: String,
     },
+    /// What the guest's disk here is worth, or has.
+    DiskSay {
+        /// Of what was asked, or is applied.
+        generation: Generation,
+        /// The same.
+        epoch: Epoch,
+        /// For the primary.
+        say: Vec<u8>,
+    },
     /// The copy is at exactly this epoch, and halted.
     CopySet {
         /// The epoch.
@@ -147,6 +156,7 @@ impl Report {
             Self::Broken { .. } => "broken",
             Self::Committed { .. } => "committed",
             Self::CommitFailed { .. } => "commit failed",
+            Self::DiskSay { .. } => "said of a disk",
             Self::CopySet { .. } => "copy set",
             Self::CopySetFailed { .. } => "copy not set",
             Self::CopyHalted => "copy halted",

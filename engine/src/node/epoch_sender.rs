@@ -170,6 +170,9 @@ impl EpochSender {
             EpochPart::WritesEnd(WritesEnd { generation, epoch, summary }) => {
                 self.put(&GuestFrame::DiskEnd { generation, epoch, summary }.of(guest))
             }
+            EpochPart::Ask { generation, epoch, ask } => {
+                self.put(&GuestFrame::DiskAsk { generation, epoch, ask }.of(guest))
+            }
             EpochPart::End(EpochEnd { generation, epoch, summary }) => {
                 self.put(&GuestFrame::EpochEnd { generation, epoch, summary }.of(guest))
             }
@@ -185,9 +188,10 @@ impl Outlet for EpochSender {
     }
 
     fn send(&mut self, part: EpochPart<&[u8]>) -> Result<u64, OutletClosed> {
-        let ends = matches!(part, EpochPart::End(_));
+        // Nobody adds to what ends an epoch, or waits for an answer.
+        let is_last = matches!(part, EpochPart::End(_) | EpochPart::Ask { .. });
         let bytes = self.put_part(part)?;
-        if ends || self.lot_bytes >= LOT_BYTES {
+        if is_last || self.lot_bytes >= LOT_BYTES {
             self.hand_over()?;
         }
         Ok(bytes)

@@ -52,5 +52,5 @@ pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result
 fn lab(config: &NodeConfig, outputs: &OutputMaker) -> LabHost {
     LabHost::new(LabCards::new(outputs.clone(), config.taps.clone()))
         .under(config.lab)
-        .with_disks(config.lab_disks.clone())
+        .with_disks(config.lab_disks.clone(), config.limits.disk_sync_bytes_per_s)
 }

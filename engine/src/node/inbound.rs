@@ -26,6 +26,15 @@ pub enum Inbound {
     ToSecondary(ToSecondary),
     /// From the guest's secondary session.
     ToPrimary(ToPrimary),
+    /// What the holder of the copy says of the guest's disk there.
+    DiskSay {
+        /// Of what it is about.
+        generation: Generation,
+        /// The same.
+        epoch: Epoch,
+        /// Its bytes.
+        say: Vec<u8>,
+    },
     /// A part of the epoch begun last. The epoch's beginning is a message to the session, which accepts it or not.
     Part(EpochPart<Parcel>),
     /// Packets of the guest or of its copy, or news about them.
@@ -178,6 +187,7 @@ impl Inbound {
             Self::Part(part) => part.bytes().map_or(0, |parcel| parcel.bytes.len()),
             Self::Offer(_, description) => description.config.len() + description.static_records.len(),
             Self::Packets(packets) => packets.len_bytes(),
+            Self::DiskSay { say, .. } => say.len(),
             Self::NeedsFencing
             | Self::ToSecondary(_)
             | Self::ToPrimary(_)

@@ -136,6 +136,9 @@ impl Numbers {
             GuestFrame::ToPrimary(message) => Inbound::ToPrimary(message),
             GuestFrame::HoldDeclined(refusal) => Inbound::Declined(refusal),
             GuestFrame::HoldReady => Inbound::Ready,
+            GuestFrame::DiskSay { generation, epoch, say } => {
+                Inbound::DiskSay { generation, epoch, say: say.to_vec() }
+            }
             GuestFrame::Packets(packets) => {
                 let name = if packets.is_of_holder() {
                     self.ours.get(&number).map(|ours| &ours.name)
@@ -177,6 +180,7 @@ impl Numbers {
             GuestFrame::DiskEnd { generation, epoch, summary } => {
                 EpochPart::WritesEnd(WritesEnd { generation, epoch, summary })
             }
+            GuestFrame::DiskAsk { generation, epoch, ask } => EpochPart::Ask { generation, epoch, ask },
             GuestFrame::EpochEnd { generation, epoch, summary } => {
                 EpochPart::End(EpochEnd { generation, epoch, summary })
             }

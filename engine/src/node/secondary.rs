@@ -275,6 +275,13 @@ impl SecondaryGuest {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");
                 self.handle(Input::CommitFailed { epoch }, cx);
             }
+            Report::DiskSay { generation, epoch, say } => {
+                if let Some(guest) = cx.number_of(&self.peer, &self.name) {
+                    cx.send(&self.peer, &GuestFrame::DiskSay { generation, epoch, say: &say }.of(guest));
+                }
+                // It ends no wait.
+                return;
+            }
             Report::CopySet { .. }
             | Report::CopySetFailed { .. }
             | Report::CopyHalted

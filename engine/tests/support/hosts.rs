@@ -26,7 +26,8 @@ fn guest(number: usize) -> String {
 }
 
 fn start(root: &Path, name: &str, at: SocketAddr, more: &[(&str, String)]) -> (Running, SocketAddr) {
-    let mut flags = vec!["--state", root.to_str().unwrap()];
+    let disks = root.join(format!("{name}.disks")).display().to_string();
+    let mut flags = vec!["--state", root.to_str().unwrap(), "--lab-disks", &*disks, "--disk-sync-rate", "8M"];
     more.iter().for_each(|(flag, value)| flags.extend([flag, &**value]));
     node(name, root, at, &flags)
 }

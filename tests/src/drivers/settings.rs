@@ -88,6 +88,7 @@ impl Settings {
                 compare_bytes_max: 0,
                 image_bytes_max: u64::MAX,
                 full_sync_bytes_per_s: None,
+                disk_sync_bytes_per_s: u64::MAX,
             },
             transport: Transport::PlainLoopback,
             guests: GuestConfigs::Lab(Vec::new()),

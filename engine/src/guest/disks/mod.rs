@@ -8,16 +8,19 @@
 //!
 //! * [`place`] the files of a guest's disk on a host
 //! * [`recording`] what the primary keeps of the writes until they are acked
+//! * [`full_copy`] what is left to be read of a disk while its guest writes
+//! * [`past`] what the files say of it and of the other host's
 //! * [`local`] the disk of a guest of the lab that runs here
 //! * [`held`] the disks of a guest whose copy is held here
 //!
-//! A copy begins with all of a disk's content: what both hosts have in common is not looked for yet. So there is no intent map
-//! (rule R8 of `docs/DISKS.md`) and no ledger on this way.
+//! A full copy of the guest sends of its disk what the other host may lack: by labels, intent maps and the ledger, or by hashes.
 //!
 //! Not here: the rules and the formats (`docs/DISKS.md`).
 
+pub(in crate::guest) mod full_copy;
 pub(in crate::guest) mod held;
 pub(in crate::guest) mod local;
+mod past;
 pub(in crate::guest) mod place;
 pub(in crate::guest) mod recording;
 

@@ -1,10 +1,11 @@
 //! [`DiskPlace`]: the files of a guest's disk on a host.
 //!
 //! ```text
-//!   DIRECTORY/GUEST/   disk0   disk0.label   journal
+//!   DIRECTORY/GUEST/   disk0   disk0.label   disk0.map   journal
 //! ```
 //!
-//! All three are there, or none. What is in use by this process still (the guest that ran on it is on its way out) is waited
+//! All four are there, or none. While a disk is blank or a copy overwrites it, map and journal say nothing: a start makes them anew.
+//! What is in use by this process still (the guest that ran on it is on its way out) is waited
 //! for. Not here: what is in the files (`understudy_disk`).
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -14,6 +15,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_disk::apply::{Applier, ApplyError, Mode, Trust, Volume};
+use understudy_disk::bits::Bits;
+use understudy_disk::intent::{IntentError, IntentFile, Opened as Map, REGION_BYTES};
 use understudy_disk::journal::{Journal, JournalError, Recovered};
 use understudy_disk::label::{LABEL_BYTES, Label, LabelError, LabelFile, Standing};
 use understudy_disk::storage::file::{Caching, FileStorage, OpenError};
@@ -69,6 +72,9 @@ pub enum PlaceError {
     /// The journal cannot be made or read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The intent map cannot be made or read.
+    #[error(transparent)]
+    Map(#[from] IntentError),
     /// The system has no random bytes.
     #[error("the system gives no random bytes for a disk's history")]
     NoRandom,
@@ -86,6 +92,8 @@ pub struct Opened {
     pub trust: Trust,
     /// What its label said.
     pub standing: Standing,
+    /// Its intent map.
+    pub map: Result<Map<FileStorage>, IntentError>,
 }
 
 /// Where a guest's disk is on this host.
@@ -111,19 +119,14 @@ impl DiskPlace {
         self.directory.join(name)
     }
 
-    /// The disk itself, for a guest that runs here.
-    pub fn open_disk(&self) -> Result<FileStorage, PlaceError> {
-        Ok(open(&self.file("disk0"))?)
-    }
-
     /// The disk with its label and its journal, recovered, or made where there is nothing.
     pub fn open(&self) -> Result<Opened, PlaceError> {
         let directory = |source| PlaceError::Directory { path: self.directory.clone(), source };
         let is_there = |name| self.file(name).try_exists().map_err(directory);
-        let files = ["disk0", "disk0.label", "journal"];
+        let files = ["disk0", "disk0.label", "disk0.map", "journal"];
         let found = files.iter().map(|name| is_there(name)).collect::<Result<Vec<_>, _>>()?;
         match found.iter().position(|is_there| !is_there) {
-            Some(0) if found == [false; 3] => self.make(),
+            Some(0) if found == [false; 4] => self.make(),
             Some(at) => Err(PlaceError::Missing { path: self.file(files[at]) }),
             None => self.recover(),
         }
@@ -145,29 +148,58 @@ impl DiskPlace {
             is_clean: true,
         };
         let journal = Journal::create(create("journal", JOURNAL_BYTES)?, history, random()?, zero)?;
+        let map = create("disk0.map", IntentFile::<FileStorage>::bytes(self.size_bytes))?;
+        let map = new_map(map, history, self.size_bytes);
         let label = LabelFile::create(create("disk0.label", LABEL_BYTES)?, history, label)?;
         // Last: without it nothing of the disk is there.
         let disk = create("disk0", self.size_bytes)?;
         let applier = Applier::create(vec![Volume::new(disk, label)], journal, Mode::Ordered)?;
-        Ok(Opened { applier, trust: Trust::Nothing, standing: Standing::Blank })
+        Ok(Opened { applier, trust: Trust::Nothing, standing: Standing::Blank, map })
     }
 
     fn recover(&self) -> Result<Opened, PlaceError> {
         let path = self.file("disk0.label");
         let label = LabelFile::open(open(&path)?)?;
-        let disk = self.open_disk()?;
+        let disk = open(&self.file("disk0"))?;
         let (guest, size_bytes) = (label.label().guest.clone(), label.label().size_bytes);
         let standing = label.label().standing;
         if guest != self.guest || size_bytes != self.size_bytes || disk.size_bytes() != size_bytes {
             return Err(PlaceError::Other { path, guest, size_bytes });
         }
-        let journal = Recovered::open(open(&self.file("journal"))?)?;
-        let (applier, trust) = Applier::recover(vec![Volume::new(disk, label)], journal, Mode::Ordered)?;
-        Ok(Opened { applier, trust, standing })
+        let (history, map, journal) =
+            (label.history(), open(&self.file("disk0.map"))?, open(&self.file("journal"))?);
+        let volumes = vec![Volume::new(disk, label)];
+        if matches!(standing, Standing::Blank | Standing::Partial) {
+            let zero = Point { generation: Generation(0), epoch: Epoch(0) };
+            let journal = Journal::create(journal, history, random()?, zero)?;
+            let applier = Applier::create(volumes, journal, Mode::Ordered)?;
+            let map = new_map(map, history, size_bytes);
+            return Ok(Opened { applier, trust: Trust::Nothing, standing, map });
+        }
+        let (applier, trust) = Applier::recover(volumes, Recovered::open(journal)?, Mode::Ordered)?;
+        let map = IntentFile::open(map, history, size_bytes);
+        Ok(Opened { applier, trust, standing, map })
+    }
+
+    /// A map without a mark, of a disk that is being overwritten with content of this history.
+    pub fn renew_map(&self, history: [u8; 16]) -> Result<(), PlaceError> {
+        IntentFile::create(open(&self.file("disk0.map"))?, history, self.size_bytes)?;
+        Ok(())
     }
 }
 
-fn random() -> Result<[u8; 16], PlaceError> {
+fn new_map(
+    storage: FileStorage,
+    history: [u8; 16],
+    size_bytes: u64,
+) -> Result<Map<FileStorage>, IntentError> {
+    let file = IntentFile::create(storage, history, size_bytes)?;
+    let marked = Bits::try_new(size_bytes.div_ceil(REGION_BYTES))?;
+    Ok(Map { file, marked, damaged_sectors: 0 })
+}
+
+/// What cannot be foreseen.
+pub(super) fn random() -> Result<[u8; 16], PlaceError> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| PlaceError::NoRandom)?;
     Ok(bytes)

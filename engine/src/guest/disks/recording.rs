@@ -1,24 +1,37 @@
-//! [`Recording`]: a guest's writes, from the begin of a full copy until they are acked.
+//! [`Recording`]: a guest's writes, from the end of a full copy until they are acked.
 //!
 //! ```text
-//!   Passing ──begin(N)──► Recording: tag N ▓▓▓ │cut│ tag N+1 ▓▓ …      end(N): batches and summary, for the link
-//!      ▲                     │                                         kept until acked: a resync sends them again
-//!      └─────── stop ────────┘
+//!            begin(N)               note()                      end(N)
+//!   Passing ─────────► Full, marks ─────────► Full, writes too ──────► Following: tag N+1 ▓▓ │cut│ tag N+2 ▓ …
+//!      ▲               what was read ▓▓▓▓▓▓▓  ▓▓▓▓▓▓▓▓▓               kept until acked: a resync sends them again
+//!      │                    ▲                     │
+//!      │                    └─── no room ─────────┘
+//!      └─────── stop
 //! ```
 //!
-//! What has no room is a gap, and a gap is told when its epoch ends: the copy has to be made anew (rule R3: no write waits). Not
-//! here: what a batch is (`understudy_disk::record`), and who reads the disk for a full copy ([`local`](super::local)).
+//! In a full copy the record has what was read of the disk. The guest's writes are noted behind it only when little is left
+//! to be read; before that, and when there is no room for them, they are marks for who reads
+//! ([`full_copy`](super::full_copy)). So a full copy is never given up because a guest writes much.
+//!
+//! Later what has no room is a gap, and a gap is told when its epoch ends: the copy has to be made anew (rule R3: no write
+//! waits). Not here: what a batch is (`understudy_disk::record`).
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use understudy_checkpoint::Epoch;
 use understudy_checkpoint::epoch::WritesSummary;
+use understudy_checkpoint::{Epoch, OutOfMemory};
+use understudy_disk::batch::Write;
 use understudy_disk::record::{Overrun, Record, Tagged};
 use understudy_disk::server::Book;
+use understudy_disk::sync::plan::Unlike;
+use understudy_disk::sync::talk::BadTalk;
 
 /// Writes that wait for the encode thread.
 const RECORD_BYTES_MAX: usize = 32 << 20;
+
+/// The longest write that a full copy can surely note: with less room left it goes on with marks.
+const WRITE_BYTES_MAX: u64 = 1 << 20;
 
 /// Writes that were handed over and are not acked.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -32,6 +45,21 @@ pub enum CopyError {
     /// The guest writes more than is taken away, or what is needed again is not kept.
     #[error("The guest's disk has to be copied anew: {0}")]
     Overrun(#[from] Overrun),
+    /// Another one has begun, or nobody wants it.
+    #[error("The full copy of the guest's disk was given up")]
+    Over,
+    /// No memory to keep account.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    /// The disks are no copies of each other.
+    #[error(transparent)]
+    Unlike(#[from] Unlike),
+    /// What the other host says is nothing.
+    #[error(transparent)]
+    Talk(#[from] BadTalk),
+    /// The label here.
+    #[error("The label of the guest's disk cannot be written; the log says why")]
+    Label,
 }
 
 /// What an epoch has for disks.
@@ -64,11 +92,19 @@ enum State {
     Recording(Box<Recorded>),
 }
 
+/// A full copy that has not ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Full {
+    /// The guest's writes are marks.
+    Marks,
+    /// They are recorded behind what was read.
+    Notes,
+}
+
 #[derive(Debug)]
 struct Recorded {
     record: Record,
-    /// The full copy has not ended.
-    is_full: bool,
+    full: Option<Full>,
     kept: VecDeque<Kept>,
     /// What is kept begins after this epoch.
     kept_after: Epoch,
@@ -91,15 +127,48 @@ impl Recording {
     pub(super) fn with_book<T>(&self, act: impl FnOnce(&mut Book<'_>) -> T) -> T {
         match &mut *self.0.lock() {
             State::Passing(tag) => act(&mut Book::Marks(*tag)),
-            State::Recording(recorded) => act(&mut Book::Record(&mut recorded.record)),
+            State::Recording(recorded) => {
+                if recorded.full == Some(Full::Notes) && !recorded.record.has_room(WRITE_BYTES_MAX) {
+                    recorded.full = Some(Full::Marks);
+                }
+                match recorded.full {
+                    Some(Full::Marks) => act(&mut Book::Marks(recorded.record.tag())),
+                    Some(Full::Notes) | None => act(&mut Book::Record(&mut recorded.record)),
+                }
+            }
         }
     }
 
-    /// A full copy begins, which `epoch` ends: each write from here on is recorded.
+    /// What was read of the disk for a full copy goes behind what is recorded.
+    pub(super) fn read(&self, write: Write<'_>) -> Result<(), CopyError> {
+        match &mut *self.0.lock() {
+            State::Recording(recorded) if recorded.full.is_some() => Ok(recorded.record.write(write)?),
+            _ => Err(CopyError::Over),
+        }
+    }
+
+    /// Little is left to be read: from here on the guest's writes are recorded.
+    pub(super) fn note(&self) {
+        if let State::Recording(recorded) = &mut *self.0.lock()
+            && recorded.full.is_some()
+        {
+            recorded.full = Some(Full::Notes);
+        }
+    }
+
+    /// What becomes of writes in the full copy, while there is one.
+    pub(super) fn full(&self) -> Option<Full> {
+        match &*self.0.lock() {
+            State::Recording(recorded) => recorded.full,
+            State::Passing(_) => None,
+        }
+    }
+
+    /// A full copy begins, which `epoch` ends.
     pub(super) fn begin(&self, epoch: Epoch) {
         *self.0.lock() = State::Recording(Box::new(Recorded {
             record: Record::new(epoch, RECORD_BYTES_MAX),
-            is_full: true,
+            full: Some(Full::Marks),
             kept: VecDeque::new(),
             kept_after: epoch,
             goes_back: false,
@@ -125,7 +194,7 @@ impl Recording {
     /// Whole batches of a full copy that has not ended, which nobody needs again.
     pub(super) fn take_ready(&self) -> Vec<Arc<Tagged>> {
         match &mut *self.0.lock() {
-            State::Recording(recorded) if recorded.is_full => recorded.take_batches(),
+            State::Recording(recorded) if recorded.full.is_some() => recorded.take_batches(),
             _ => Vec::new(),
         }
     }
@@ -148,7 +217,7 @@ impl Recording {
     /// The other host is at `base`: the next epoch is to have all that came after. An error if that is not kept.
     pub(super) fn go_back_to(&self, base: Epoch) -> Result<(), Overrun> {
         match &mut *self.0.lock() {
-            State::Recording(recorded) if !recorded.is_full && base >= recorded.kept_after => {
+            State::Recording(recorded) if recorded.full.is_none() && base >= recorded.kept_after => {
                 recorded.forget(base);
                 recorded.goes_back = true;
                 Ok(())
@@ -164,8 +233,11 @@ impl Recorded {
     }
 
     fn end(&mut self, epoch: Epoch) -> Result<WritesOf, Overrun> {
+        if self.full == Some(Full::Marks) {
+            return Err(Overrun);
+        }
         let mut ended = Kept { epoch, tags: self.record.end_tags(epoch)?, batches: self.take_up_to(epoch) };
-        if std::mem::take(&mut self.is_full) {
+        if self.full.take().is_some() {
             self.kept_after = epoch;
             let Kept { tags, batches, .. } = ended;
             return Ok(WritesOf { batches, summary: summary(&tags) });
@@ -206,7 +278,7 @@ fn summary(tags: &[(Epoch, WritesSummary)]) -> WritesSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use understudy_disk::batch::{Content, Write};
+    use understudy_disk::batch::Content;
     use understudy_disk::held::Held;
     use understudy_disk::words::{DiskNumber, Extent};
 
@@ -236,6 +308,7 @@ mod tests {
         let recording = Recording::default();
         write(&recording, 0, 9, 512);
         recording.begin(Epoch(3));
+        recording.note();
         write(&recording, 1, 1, 512);
         assert_eq!(epoch(&recording, 3).summary.writes, 1, "what came before the copy is in what is read");
         let mut held = Held::new(Epoch(3), vec![1 << 20], 1 << 20);
@@ -287,20 +360,41 @@ mod tests {
         assert!(recording.end(Epoch(1)).is_err(), "nobody records");
         recording.begin(Epoch(1));
         assert!(recording.go_back_to(Epoch(1)).is_err(), "the full copy has not ended");
+        recording.note();
         epoch(&recording, 1);
         write_noise(&recording, RECORD_BYTES_MAX / (64 << 10) + 1);
         write(&recording, 0, 1, 512);
         recording.cut(Epoch(2));
         assert!(recording.end(Epoch(2)).is_err(), "a write had no room");
         recording.begin(Epoch(3));
+        recording.note();
         write(&recording, 0, 1, 512);
         assert_eq!(epoch(&recording, 3).summary.writes, 1, "another copy is whole");
+    }
+
+    #[test]
+    fn a_full_copy_whose_record_is_full_has_no_gap_but_marks() {
+        let recording = Recording::default();
+        recording.begin(Epoch(1));
+        write(&recording, 0, 1, 512);
+        recording.cut(Epoch(1));
+        assert!(recording.end(Epoch(1)).is_err(), "what was marked was not sent");
+
+        recording.begin(Epoch(2));
+        recording.note();
+        write_noise(&recording, RECORD_BYTES_MAX / (64 << 10) + 1);
+        assert_eq!(recording.full(), Some(Full::Marks));
+        assert!(!recording.take_ready().is_empty(), "what was recorded goes its way");
+        recording.note();
+        write(&recording, 0, 1, 512);
+        assert!(epoch(&recording, 2).summary.writes > 100, "all of it counts");
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_what_is_not_kept_is_told() {
         let recording = Recording::default();
         recording.begin(Epoch(1));
+        recording.note();
         epoch(&recording, 1);
         for number in 2..5 {
             write_noise(&recording, KEPT_BYTES_MAX / (64 << 10) * 3 / 8);

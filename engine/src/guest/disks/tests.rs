@@ -2,7 +2,8 @@
 
 use super::place::DiskPlace;
 use super::{HeldDisks, LocalDisk};
-use crate::guest::participant::DiskParticipant;
+use crate::guest::disks::full_copy::CopyGoal;
+use crate::guest::participant::{CopyNext, CopyStep, DiskParticipant};
 use parking_lot::Mutex;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -13,6 +14,7 @@ use understudy_checkpoint::epoch::{EpochHead, Image, Staging, WritesEnd};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, EpochKind, Generation, Pfn};
 use understudy_disk::record::Tagged;
+use understudy_disk::sync::talk::{Ask, Say};
 use understudy_lab::memcached::{self, Request};
 use understudy_lab::wire::{Body, Flow, Frame, Udp};
 use understudy_lab::{Conditions, Devices, GuestConfig, LabGuest, Load, Mac, Port};
@@ -46,12 +48,16 @@ fn place(directory: &Path, host: &str) -> DiskPlace {
 
 impl Running {
     fn boot(place: &DiskPlace) -> Self {
-        let disk = Arc::new(LocalDisk::start(place).unwrap());
+        Self::boot_with(place, DISK_BYTES)
+    }
+
+    fn boot_with(place: &DiskPlace, disk_bytes: u64) -> Self {
+        let disk = Arc::new(LocalDisk::start(place, u64::MAX).unwrap());
         let replies = Arc::new(Replies::default());
         let config = GuestConfig {
             memory_bytes: 2 << 20,
             load: Load::IDLE,
-            disk_bytes: Some(DISK_BYTES),
+            disk_bytes: Some(disk_bytes),
             ..GuestConfig::new("g", GUEST.0, GUEST.1)
         };
         let devices = Devices { port: replies.clone(), disk: Some(disk.clone()) };
@@ -112,21 +118,46 @@ fn end(disk: &LocalDisk, held: &mut HeldDisks, epoch: u64) {
     send(held, &writes.batches);
     held.end(WritesEnd { generation: G, epoch: Epoch(epoch), summary: writes.summary }).unwrap();
     held.check_whole().unwrap();
-    held.complete().unwrap();
+    assert!(!held.complete().unwrap(), "it is only held");
 }
 
-/// A full copy while the guest writes, as epoch 1.
-fn copy(running: &mut Running, held: &mut HeldDisks) {
-    running.disk.begin_copy(Epoch(1));
-    begin(held, 1, EpochKind::Seed);
-    let mut key = 1000;
-    while let Some(ready) = running.disk.copy_on().unwrap() {
-        send(held, &ready);
-        running.set(key);
-        key += 1;
+/// A full copy while the guest writes, as this epoch; how many chunks of the disk came.
+fn copy_as(running: &mut Running, held: &mut HeldDisks, epoch: (Generation, u64)) -> usize {
+    let (generation, epoch) = (epoch.0, Epoch(epoch.1));
+    running.disk.begin_copy(generation, epoch).unwrap();
+    held.begin(&EpochHead { generation, epoch, kind: EpochKind::Seed, base: None }).unwrap();
+    let (mut key, mut left, mut chunks) = (1000, running.disk.left_bytes().0, 0);
+    for goal in [CopyGoal::Near, CopyGoal::Even] {
+        loop {
+            let CopyStep { ready, ask, next } = running.disk.copy_on(goal).unwrap();
+            ready.iter().for_each(|tagged| held.writes(generation, tagged.tag, &tagged.batch).unwrap());
+            let now_left = running.disk.left_bytes().0;
+            chunks += usize::from(now_left < left);
+            left = now_left;
+            if let Some(ask) = ask {
+                let said = held.ask(generation, epoch, &ask.encode()).unwrap();
+                said.iter().for_each(|say| running.disk.hear(epoch, &say.encode()));
+            } else if next == CopyNext::Done {
+                break;
+            } else if key < 1003 {
+                running.set(key);
+                key += 1;
+            }
+        }
     }
-    cut(running, 1);
-    end(&running.disk, held, 1);
+    assert!(running.disk.is_even());
+    use crate::guest::participant::Participant;
+    running.disk.cut(epoch).unwrap();
+    let writes = running.disk.end(epoch).unwrap();
+    writes.batches.iter().for_each(|tagged| held.writes(generation, tagged.tag, &tagged.batch).unwrap());
+    held.end(WritesEnd { generation, epoch, summary: writes.summary }).unwrap();
+    assert!(held.complete().unwrap());
+    running.disk.hear(epoch, &Say::Applied.encode());
+    chunks
+}
+
+fn copy(running: &mut Running, held: &mut HeldDisks) {
+    copy_as(running, held, (G, 1));
 }
 
 fn cut(running: &Running, epoch: u64) {
@@ -161,7 +192,7 @@ fn a_copy_follows_epoch_by_epoch_and_the_guest_finds_its_memory_s_disk_there() {
     held.hand_over(Generation(2)).unwrap();
     drop(held);
 
-    let taken_over = Arc::new(LocalDisk::go_on(&place(directory.path(), "b")).unwrap());
+    let taken_over = Arc::new(LocalDisk::start(&place(directory.path(), "b"), u64::MAX).unwrap());
     let devices = Devices { port: Arc::new(Replies::default()), disk: Some(taken_over) };
     let guest = LabGuest::restore_under(Conditions::NONE, image, devices).unwrap();
     wait("the comparison", || guest.is_compared());
@@ -202,13 +233,86 @@ fn a_disk_that_a_copy_was_overwriting_starts_no_guest_and_another_guest_s_is_ref
     let at = place(directory.path(), "b");
     let mut held = HeldDisks::open(&at).unwrap();
     begin(&mut held, 1, EpochKind::Seed);
+    held.ask(G, Epoch(1), &Ask::Begin([7; 16]).encode()).unwrap();
     drop(held);
-    let error = LocalDisk::start(&at).unwrap_err().to_string();
+    let error = LocalDisk::start(&at, u64::MAX).unwrap_err().to_string();
     assert!(error.contains("was being overwritten"), "{error}");
     let larger = DiskPlace::new(&directory.path().join("b"), "g", 2 * DISK_BYTES);
-    let error = LocalDisk::start(&larger).unwrap_err().to_string();
+    let error = LocalDisk::start(&larger, u64::MAX).unwrap_err().to_string();
     assert!(error.contains("a disk of 262144 bytes"), "{error}");
     std::fs::remove_file(directory.path().join("b/g/journal")).unwrap();
     let error = HeldDisks::open(&at).unwrap_err().to_string();
     assert!(error.contains("is missing beside other files"), "{error}");
+}
+
+/// 16 chunks.
+const LARGE_BYTES: u64 = 1 << 20;
+
+fn large(directory: &Path, host: &str) -> DiskPlace {
+    DiskPlace::new(&directory.join(host), "g", LARGE_BYTES)
+}
+
+fn write_at(directory: &Path, host: &str, offset: u64) {
+    use std::os::unix::fs::FileExt;
+    let path = directory.join(host).join("g").join("disk0");
+    std::fs::File::options().write(true).open(path).unwrap().write_all_at(&[0xEE; 512], offset).unwrap();
+}
+
+#[test]
+fn a_host_that_was_away_gets_what_was_written_since_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = Running::boot_with(&large(directory.path(), "a"), LARGE_BYTES);
+    let mut held = HeldDisks::open(&large(directory.path(), "b")).unwrap();
+    assert!(copy_as(&mut running, &mut held, (G, 1)) >= 16, "a blank disk gets all");
+    begin(&mut held, 2, EpochKind::Delta);
+    running.set(7);
+    cut(&running, 2);
+    end(&running.disk, &mut held, 2);
+    assert!(held.commit(G, Epoch(2)).unwrap());
+    running.disk.hear(Epoch(2), &Say::Applied.encode());
+    drop(held);
+    running.set(8);
+    let mut held = HeldDisks::open(&large(directory.path(), "b")).unwrap();
+    let chunks = copy_as(&mut running, &mut held, (G, 9));
+    assert!(chunks < 10, "{chunks} chunks");
+    assert!(content(directory.path(), "a") == content(directory.path(), "b"));
+}
+
+#[test]
+fn the_host_that_was_taken_over_from_loses_what_it_wrote_beyond_and_keeps_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = Running::boot_with(&large(directory.path(), "a"), LARGE_BYTES);
+    let mut held = HeldDisks::open(&large(directory.path(), "b")).unwrap();
+    copy_as(&mut running, &mut held, (G, 1));
+    // Nobody hears of this any more.
+    (20..24).for_each(|key| running.set(key));
+    held.hand_over(Generation(2)).unwrap();
+    drop(held);
+    running.guest.stop();
+    drop(running);
+    let mut taken_over = Running::boot_with(&large(directory.path(), "b"), LARGE_BYTES);
+    taken_over.set(30);
+    assert!(content(directory.path(), "a") != content(directory.path(), "b"));
+    let mut held = HeldDisks::open(&large(directory.path(), "a")).unwrap();
+    copy_as(&mut taken_over, &mut held, (Generation(2), 2));
+    assert!(content(directory.path(), "a") == content(directory.path(), "b"), "it is rolled back");
+}
+
+#[test]
+fn a_disk_of_which_nothing_is_known_is_compared_and_only_what_differs_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = Running::boot_with(&large(directory.path(), "a"), LARGE_BYTES);
+    let mut held = HeldDisks::open(&large(directory.path(), "b")).unwrap();
+    copy_as(&mut running, &mut held, (G, 1));
+    // A copy that ended in the midst.
+    begin(&mut held, 2, EpochKind::Seed);
+    running.disk.begin_copy(G, Epoch(2)).unwrap();
+    held.ask(G, Epoch(2), &Ask::Begin([7; 16]).encode()).unwrap();
+    drop(held);
+    write_at(directory.path(), "b", 9 * (64 << 10));
+    let mut held = HeldDisks::open(&large(directory.path(), "b")).unwrap();
+    let before = running.disk.take_ready().len();
+    assert_eq!(before, 0);
+    copy_as(&mut running, &mut held, (G, 3));
+    assert!(content(directory.path(), "a") == content(directory.path(), "b"));
 }

@@ -32,6 +32,8 @@ pub struct LabHost {
     conditions: Conditions,
     /// Where disks are.
     disks: Option<PathBuf>,
+    /// What a full copy of one reads in a second.
+    sync_bytes_per_s: u64,
 }
 
 /// Why a guest of the lab did not begin.
@@ -57,17 +59,21 @@ pub enum LabStartError {
 impl LabHost {
     /// Whose guests get their network cards from `cards`.
     pub fn new(cards: LabCards) -> Self {
-        Self { cards, conditions: Conditions::NONE, disks: None }
+        Self { cards, conditions: Conditions::NONE, disks: None, sync_bytes_per_s: u64::MAX }
     }
 
-    /// The same, with disks of guests in this directory.
-    pub fn with_disks(self, directory: Option<PathBuf>) -> Self {
-        Self { disks: directory, ..self }
+    /// The same, with disks of guests in this directory, of which a full copy reads so much in a second.
+    pub fn with_disks(self, directory: Option<PathBuf>, sync_bytes_per_s: u64) -> Self {
+        Self { disks: directory, sync_bytes_per_s, ..self }
     }
 
     fn place(&self, name: &str, size_bytes: u64) -> Result<DiskPlace, LocalError> {
         let directory = self.disks.as_ref().ok_or(LocalError::NoDirectory)?;
         Ok(DiskPlace::new(directory, name, size_bytes))
+    }
+
+    fn disk(&self, name: &str, size_bytes: u64) -> Result<LocalDisk, LocalError> {
+        LocalDisk::start(&self.place(name, size_bytes)?, self.sync_bytes_per_s)
     }
 
     /// The same, which does this to its guests and copies.
@@ -103,7 +109,7 @@ impl LabHost {
         };
         config.check()?;
         let disk = match guest.disk_bytes {
-            Some(bytes) => Some(Arc::new(LocalDisk::start(&self.place(&guest.name, bytes)?)?)),
+            Some(bytes) => Some(Arc::new(self.disk(&guest.name, bytes)?)),
             None => None,
         };
         let card = self.cards.make(&guest.name, Epoch(0))?;
@@ -135,7 +141,7 @@ impl Host for LabHost {
             return self.build_through(start, image, card, traffic);
         }
         let disk = match start.what.disks_bytes.first() {
-            Some(bytes) => match self.place(start.name, *bytes).and_then(|place| LocalDisk::go_on(&place)) {
+            Some(bytes) => match self.disk(start.name, *bytes) {
                 Ok(disk) => Some(Arc::new(disk)),
                 Err(error) => return Err(NotBuilt::with(error, image)),
             },

@@ -18,13 +18,15 @@ use super::pool::{Abort, EmptyPieces, Pieces};
 use super::scrub::Scrub;
 use super::unacked_dirty::UnackedDirty;
 use super::unmarked::Unmarked;
+use crate::guest::disks::full_copy::CopyGoal;
 use crate::guest::disks::recording::CopyError;
 use crate::guest::figures::PauseTimes;
-use crate::guest::participant::Participants;
+use crate::guest::participant::{CopyNext, CopyStep, Participants};
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
 use understudy_checkpoint::{Epoch, Pfn};
@@ -35,6 +37,9 @@ use understudy_session::primary::Capture;
 /// Live passes of a full sync at most, each over what was dirtied during the last one. Otherwise a guest that dirties
 /// memory faster than the link carries it would never get to its first checkpoint.
 const LIVE_PASSES_MAX: u32 = 8;
+
+/// How long a copy of a disk that keeps to its limit of speed sleeps at most, before it looks whether it was given up.
+const COPY_WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// A live pass that leaves at most this many dirty pages is the last: a pause copies them in a fraction of a
 /// millisecond.
@@ -217,8 +222,10 @@ impl Capturer {
         match order.capture {
             Capture::Seed => {
                 self.begin_seed(order)?;
-                self.copy_disk(epoch)?;
+                self.copy_disk(epoch, CopyGoal::Near)?;
+                self.begin_log()?;
                 self.live_passes(epoch)?;
+                self.bring_disk_even(epoch)?;
                 self.job(Job::Hurry)?;
             }
             Capture::Delta => {
@@ -255,29 +262,56 @@ impl Capturer {
         // Its cut would fail: a copy for nothing.
         self.participants.check()?;
         if let Some(disk) = self.participants.disk() {
-            disk.begin_copy(order.epoch);
+            disk.begin_copy(order.generation, order.epoch)?;
         }
         self.last = None;
         self.scrub.forget();
-        self.unmarked.begin_anew();
-        self.source.end_log_dirty()?;
-        self.source.begin_log_dirty()?;
-        self.unacked.everything();
         self.pieces.begin(Job::begin(order, EpochKind::Seed, None));
         Ok(())
     }
 
-    /// Sends all of the guest's disk, and what the guest writes meanwhile behind it: together that is the disk of the cut.
-    fn copy_disk(&mut self, epoch: Epoch) -> Result<(), Failure> {
+    /// From here on the guest's memory is copied. Its log costs the guest something, so it does not last as long as the copy of a
+    /// disk may.
+    fn begin_log(&mut self) -> Result<(), Failure> {
+        self.unmarked.begin_anew();
+        self.source.end_log_dirty()?;
+        self.source.begin_log_dirty()?;
+        self.unacked.everything();
+        Ok(())
+    }
+
+    /// Sends the guest's disk while the guest runs, as far as `goal`.
+    fn copy_disk(&mut self, epoch: Epoch, goal: CopyGoal) -> Result<(), Failure> {
         let participants = self.participants.clone();
         let Some(disk) = participants.disk() else { return Ok(()) };
         // The epoch's begin goes first.
         self.pieces.hand_over()?;
-        while let Some(ready) = disk.copy_on()? {
+        loop {
             self.abort.check(epoch)?;
+            let CopyStep { ready, ask, next } = disk.copy_on(goal)?;
             self.send_writes(ready)?;
+            ask.map_or(Ok(()), |ask| self.job(Job::Ask(ask)))?;
+            match next {
+                CopyNext::Step => {}
+                CopyNext::Wait(span) => sleep(span.min(COPY_WAIT_MAX)),
+                CopyNext::Done => return Ok(()),
+            }
         }
-        Ok(())
+    }
+
+    /// What was read and what was recorded behind it is the disk of the cut that follows. Memory that the guest has dirtied meanwhile
+    /// is copied once more before the pause; if it wrote more than the record holds meanwhile, both are done again.
+    fn bring_disk_even(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        let participants = self.participants.clone();
+        let Some(disk) = participants.disk() else { return Ok(()) };
+        loop {
+            self.copy_disk(epoch, CopyGoal::Even)?;
+            self.source.drain_dirty(self.unacked.pending_mut())?;
+            self.live_passes(epoch)?;
+            if disk.is_even() {
+                return Ok(());
+            }
+        }
     }
 
     fn send_writes(&self, batches: Vec<Arc<Tagged>>) -> Result<(), Failure> {

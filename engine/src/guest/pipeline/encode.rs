@@ -99,6 +99,12 @@ impl EncodeThread {
                     open.writes(&batches);
                 }
             }
+            Job::Ask(ask) => {
+                if let Some(open) = &mut open {
+                    let EpochHead { generation, epoch, .. } = open.head;
+                    open.send(EpochPart::Ask { generation, epoch, ask: &ask.encode() });
+                }
+            }
             Job::End { state, checks, writes } => {
                 self.end(&state, checks, writes, open.take());
                 self.put_back_state(state);

@@ -11,6 +11,7 @@ use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::{EpochHead, Staging};
 use understudy_checkpoint::pages::Check;
 use understudy_disk::record::Tagged;
+use understudy_disk::sync::talk::Ask;
 use understudy_session::EpochKind;
 
 /// A job for the encode thread.
@@ -22,6 +23,8 @@ pub(in crate::guest) enum Job {
     Pages(Staging),
     /// Of the guest's disk.
     Writes(Vec<Arc<Tagged>>),
+    /// About the guest's disk, for the other host.
+    Ask(Ask),
     End {
         state: DomainState,
         /// Pages that did not change.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_disk::sync::talk::Say;
 use understudy_link::{HoldReason, HoldRefusal};
 use understudy_session::{Decline, EpochKind};
 
@@ -161,7 +162,8 @@ impl ReceiveThread {
     fn part(&mut self, part: &EpochPart<Vec<u8>>) {
         self.take_in_writes(part);
         match part {
-            EpochPart::Writes { .. } | EpochPart::WritesEnd(_) if self.disks.is_some() => {}
+            EpochPart::Writes { .. } | EpochPart::WritesEnd(_) | EpochPart::Ask { .. }
+                if self.disks.is_some() => {}
             part => self.take_in(|receiver| receiver.part(part)),
         }
         self.complete_writes(part);
@@ -175,7 +177,8 @@ impl ReceiveThread {
             EpochPart::LibxcState(_)
             | EpochPart::LibxlState(_)
             | EpochPart::Writes { .. }
-            | EpochPart::WritesEnd(_) => {}
+            | EpochPart::WritesEnd(_)
+            | EpochPart::Ask { .. } => {}
         }
     }
 
@@ -215,6 +218,14 @@ impl ReceiveThread {
                 self.with_disks(|disks| disks.writes(*generation, *tag, batch));
             }
             EpochPart::WritesEnd(end) => self.with_disks(|disks| disks.end(*end)),
+            EpochPart::Ask { generation, epoch, ask } => {
+                let mut said = None;
+                self.with_disks(|disks| {
+                    said = disks.ask(*generation, *epoch, ask)?;
+                    Ok(())
+                });
+                self.say_of_disks(*generation, *epoch, said);
+            }
             EpochPart::End(_) => self.with_disks(|disks| disks.check_whole()),
             _ => {}
         }
@@ -225,10 +236,21 @@ impl ReceiveThread {
         if !matches!(part, EpochPart::End(_)) || self.open.is_none() {
             return;
         }
-        if let Some(disks) = &mut self.disks
-            && let Err(error) = disks.complete()
-        {
-            self.lose_disks(&error);
+        let (Some(disks), Some((generation, epoch))) = (&mut self.disks, self.open) else { return };
+        match disks.complete() {
+            Ok(is_applied) => self.say_of_disks(generation, epoch, is_applied.then_some(Say::Applied)),
+            Err(error) => self.lose_disks(&error),
+        }
+    }
+
+    fn say_of_disks(&self, generation: Generation, epoch: Epoch, said: Option<Say>) {
+        if let Some(say) = said {
+            let report = Report::DiskSay { generation, epoch, say: say.encode() };
+            match say {
+                // What follows at once wakes the loop.
+                Say::Applied => self.reporter.note(report),
+                Say::Stand(_) | Say::Hashes(_) => self.reporter.tell(report),
+            }
         }
     }
 
@@ -353,11 +375,15 @@ impl ReceiveThread {
     }
 
     fn commit(&mut self, epoch: Epoch) {
-        if let Some(disks) = &mut self.disks
-            && let Err(error) = disks.commit(self.generation, epoch)
-        {
-            self.lose_disks(&error);
-            return self.reporter.tell(Report::CommitFailed { epoch, error: error.to_string() });
+        let applied = self.disks.as_mut().map_or(Ok(false), |disks| disks.commit(self.generation, epoch));
+        match applied {
+            Ok(is_applied) => {
+                self.say_of_disks(self.generation, epoch, is_applied.then_some(Say::Applied));
+            }
+            Err(error) => {
+                self.lose_disks(&error);
+                return self.reporter.tell(Report::CommitFailed { epoch, error: error.to_string() });
+            }
         }
         self.receiver.commit_telling(epoch, |pfn| self.copy.changed(pfn));
         if let Some((why, image)) = self.receiver.sink_mut().fall_back() {

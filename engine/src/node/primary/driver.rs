@@ -58,6 +58,11 @@ impl GuestDriver for PrimaryGuest {
             _ if *from != self.peer => {}
             Inbound::ToPrimary(message) => self.handle(Input::Message(message), cx),
             Inbound::Packets(packets) => self.copy_says(packets, cx),
+            Inbound::DiskSay { generation, epoch, say } if generation == self.session.generation() => {
+                if let Some(disk) = self.participants.disk() {
+                    disk.hear(epoch, &say);
+                }
+            }
             Inbound::Declined(refusal) => self.declined(refusal, cx),
             Inbound::Ready => self.attach(cx),
             _ => {}

@@ -1,5 +1,6 @@
 //! How far the full sync of a guest is, for `status`: what has gone to the link of its memory, how fast, and how long the rest takes
-//! at that rate. Pages that are written while it goes on are sent again, so it is an estimate.
+//! at that rate; and what is still to be read of its disk. Pages that are written while it goes on are sent again, so it is an
+//! estimate.
 
 use crate::control::status::FullSyncStatus;
 use crate::guest::Passed;
@@ -24,7 +25,15 @@ impl FullSync {
         let share = if of_pages == 0 { 0.0 } else { (pages as f64 / of_pages as f64).min(1.0) };
         let left_ms = (share > 0.0).then(|| (seconds * (1.0 - share) / share * 1e3) as u64);
         let bytes_per_s = if seconds > 0.0 { (link_bytes as f64 / seconds) as u64 } else { 0 };
-        FullSyncStatus { share, pages, of_pages, link_bytes, bytes_per_s, left_ms, limit_bytes_per_s: None }
+        FullSyncStatus {
+            share,
+            pages,
+            of_pages,
+            link_bytes,
+            bytes_per_s,
+            left_ms,
+            ..FullSyncStatus::default()
+        }
     }
 }
 

@@ -165,9 +165,15 @@ impl PrimaryGuest {
         status.takeover = self.takeover;
         let is_on_its_way = self.session.state() == State::Seeding;
         let full_sync = self.full_sync.as_ref().filter(|_| is_on_its_way);
-        status.full_sync = full_sync.map(|sync| FullSyncStatus {
-            limit_bytes_per_s: self.sync_rate.as_ref().map(SyncRate::bytes_per_s),
-            ..sync.status(self.description.page_count, now)
+        status.full_sync = full_sync.map(|sync| {
+            let (disk_left_bytes, of_disk_bytes) =
+                self.participants.disk().map_or((0, 0), |disk| disk.left_bytes());
+            FullSyncStatus {
+                limit_bytes_per_s: self.sync_rate.as_ref().map(SyncRate::bytes_per_s),
+                disk_left_bytes,
+                of_disk_bytes,
+                ..sync.status(self.description.page_count, now)
+            }
         });
         self.fill_colo(status, now);
     }

@@ -93,6 +93,7 @@ impl SecondaryGuest {
             | Inbound::Declined(_)
             | Inbound::Ready
             | Inbound::NeedsFencing
+            | Inbound::DiskSay { .. }
             | Inbound::Packets(_) => return,
         };
         let Some(receiving) = self.receiving else { return };
