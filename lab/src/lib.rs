@@ -60,7 +60,7 @@ pub use disk_request::{
     DISK_REQUEST_BYTES_MAX, DISK_REQUESTS_MAX, DiskAnswer, DiskFailed, DiskRequest, DiskWish,
 };
 pub use framing::FramingError;
-pub use guest::{Guest, RestoreError};
+pub use guest::{Guest, RestoreError, value_on_disk};
 pub use hypervisor::{Devices, LabGuest};
 pub use inlet::Inlet;
 pub use load::{Content, Load, LoadError, RATE_MAX, Rate};

@@ -2,8 +2,8 @@
 //! an epoch.
 //!
 //! ```text
-//!   commit N ─► log ─► apply: journal flushed │ disks written │ disks flushed │ head: applied N, room free again
-//!                             └ from here on N can be replayed                └ from here on it need not be
+//!   commit N ─► log ─► apply: journal flushed │ disks written │ disks flushed │ now and then: head: applied N, room free again
+//!                             └ from here on N can be replayed                                    └ from here on it need not be
 //!
 //!   Closed ──begin_sync──► Syncing ──end_sync──► Following ──settle──► Closed ──own──► the guest runs here
 //!     ▲                       └────────────────────── a crash ─────────────┘  └─begin_sync, follow: a standby again
@@ -27,6 +27,9 @@ use crate::words::{DiskNumber, Point};
 use std::collections::VecDeque;
 use thiserror::Error;
 use understudy_checkpoint::{Epoch, Generation};
+
+/// Room in the journal is made again when this share of it is used.
+const TRIM_SHARE: u64 = 8;
 
 /// What is promised after a loss of power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -262,6 +265,7 @@ impl<S: Storage> Applier<S> {
             match self.journal.append(point, &held.batches) {
                 Err(JournalError::Full { .. }) => {
                     self.apply()?;
+                    self.journal.trim(self.applied)?;
                     self.journal.append(point, &held.batches)?;
                 }
                 appended => appended?,
@@ -289,7 +293,8 @@ impl<S: Storage> Applier<S> {
         flush(&mut self.volumes)?;
         self.waiting.clear();
         self.applied = point;
-        if self.mode != Mode::Off {
+        // Its head costs a flush, and a replay of what is applied changes nothing: so not each time.
+        if self.mode != Mode::Off && self.journal.used_bytes() > self.journal.ring_bytes() / TRIM_SHARE {
             self.journal.trim(point)?;
         }
         Ok(point)

@@ -332,6 +332,22 @@ fn an_owner_remembers_what_the_other_host_has_applied() {
 }
 
 #[test]
+fn an_epoch_costs_a_write_and_a_flush_of_the_journal_and_of_each_disk() {
+    let mut world = World::new(1, Liar::Nobody);
+    let mut applier = world.create(Mode::Ordered);
+    let data = [7; 512];
+    let extent = Extent::new(0, 512).unwrap();
+    let mut encoder = Encoder::default();
+    encoder.add(Write { disk: DiskNumber(0), extent, content: Content::Data(&data) });
+    let batches: Vec<_> = encoder.finish().into_iter().collect();
+    let before = world.machine.operations();
+    applier.log(Generation(1), HeldEpoch { epoch: Epoch(1), batches }).unwrap();
+    applier.apply().unwrap();
+    // The journal: written, flushed. The disks: one written, two flushed.
+    assert_eq!(world.machine.operations() - before, 5);
+}
+
+#[test]
 fn a_sync_that_was_not_finished_is_no_epoch() {
     let (mut nothing, mut whole) = (0, 0);
     for seed in 0..300 {

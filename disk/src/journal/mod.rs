@@ -166,6 +166,11 @@ impl<S: Storage> Journal<S> {
         self.head.is_open
     }
 
+    /// How much the ring holds.
+    pub fn ring_bytes(&self) -> u64 {
+        self.ring_bytes
+    }
+
     /// How much of the ring is taken by epochs that are not trimmed.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes

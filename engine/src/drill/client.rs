@@ -250,7 +250,8 @@ fn understand(operation: &Operation, reply: Reply<'_>) -> Option<u64> {
 }
 
 /// What a register holds when it is set to `number`: the number, and a tail whose length depends on it.
-fn value_of(number: u64) -> Vec<u8> {
+/// What a register holds that was set to this number.
+pub(super) fn value_of(number: u64) -> Vec<u8> {
     let digits = number.to_string();
     let tail_bytes = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % VALUE_BYTES_MAX;
     let tail = (0..tail_bytes).map(|at| b'a' + ((number + at) % 26) as u8);

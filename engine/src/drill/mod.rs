@@ -10,12 +10,14 @@
 //! * [`world`] the three processes ([`crate::child`]), the switch, the [`wires`] that [`relay`]s can cut, another
 //!   [`witness`] than a process, the hosts of an installed [`pair`]
 //! * [`traffic`] clients at work ([`client`]), their record ([`history`]), the switch's record ([`sightings`])
-//! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it, in
-//!   lines that a page holds ([`wrap`]); [`page`] the same to keep, with its plots and [`spread`]s
+//! * [`mod@check`] the judgement, which knows nothing of the engine, and [`disks`] that of both disks; [`report`] and
+//!   [`table`] what came of it, in lines that a page holds ([`wrap`]); [`page`] the same to keep, with its plots and
+//!   [`spread`]s
 
 pub mod chance;
 pub mod check;
 pub mod client;
+pub mod disks;
 pub mod error;
 pub mod history;
 pub mod network;

@@ -70,6 +70,8 @@ pub fn play(
         let found = check(history, seen, &expectation);
         violations.extend(found.into_iter().map(|violation| violation.to_string()));
     }
+    let told: Vec<_> = histories.iter().map(History::final_values).collect();
+    violations.extend(stage.world.check_disks(&told, stage.watch)?);
     let held = violations.is_empty();
     let more = violations.len().saturating_sub(VIOLATIONS_TOLD_MAX);
     if more > 0 {

@@ -11,8 +11,9 @@
 //!
 //! Dropping it ends all of them.
 
+use super::disks::{self, Told};
 use super::error::DrillError;
-use super::history::Moment;
+use super::history::{Baseline, Moment};
 use super::network::{answered_request, guest_address, guest_name, sending_guest};
 use super::pair::FarDirectory;
 use super::plan::Plan;
@@ -409,6 +410,18 @@ impl World {
         self.wait_for_each(watch, "waiting until every guest is protected", |guest, owner, look| {
             look.running(owner, guest).filter(|view| view.is_protected).cloned()
         })
+    }
+
+    /// Judges both disks of each guest, if they have any; `told` by guest.
+    pub fn check_disks(&self, told: &[Baseline], watch: &mut Watch) -> Result<Vec<String>, DrillError> {
+        let mut found = Vec::new();
+        if self.plan.disk_bytes.is_some() {
+            for (number, values) in (0..).zip(told) {
+                let (guest, memory_bytes) = (&*guest_name(number), self.plan.memory_bytes);
+                found.extend(disks::check(Told { guest, values, memory_bytes }, &self.directory, watch)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Waits until a copy of every guest runs on the other host, and output leaves by it.

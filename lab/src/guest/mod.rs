@@ -246,7 +246,20 @@ impl Guest {
 }
 
 fn table(registers: &Registers) -> Table {
-    let frames = registers.page_count / 8;
-    let on_disk = registers.disk.as_ref().map_or(u64::MAX, |disk| disk.size_bytes / PAGE_SIZE as u64);
-    Table { frames: frames.min(on_disk) }
+    let disk_bytes = registers.disk.as_ref().map_or(u64::MAX, |disk| disk.size_bytes);
+    table_of(registers.page_count, disk_bytes)
+}
+
+fn table_of(page_count: u64, disk_bytes: u64) -> Table {
+    Table { frames: (page_count / 8).min(disk_bytes / PAGE_SIZE as u64) }
+}
+
+/// What the service of a guest with so much memory has stored under a key, by its disk alone: for judges that read disks of guests.
+pub fn value_on_disk(disk: &[u8], memory_bytes: u64, key: &[u8]) -> Result<Option<Vec<u8>>, OutOfMemory> {
+    let table = table_of(pages_for(memory_bytes), disk.len() as u64);
+    let mut ram = Ram::new(table.frames)?;
+    for (pfn, page) in disk.as_chunks::<PAGE_SIZE>().0.iter().take(table.frames as usize).enumerate() {
+        ram.page_mut(Pfn(pfn as u64)).copy_from_slice(page);
+    }
+    Ok(table.get(&ram, key).map(|entry| entry.value.to_vec()))
 }
