@@ -95,8 +95,10 @@ fn accept(listener: &TcpListener, service: Service) -> End {
 /// a's end of a connection to b.
 fn dial(remote: SocketAddr) -> Result<End, ConnectionError> {
     let (peer, this) = (NodeName("b".into()), identity("a"));
-    let dialing = Dialing { peer, remote, service: Service::Node, this };
-    Connection::dial(dialing, &Security::PlainLoopback, Time(0)).map(End::new)
+    let dialing = Dialing { peer, to: remote.into(), service: Service::Node, this };
+    let mut connection = Connection::dial(dialing, &Security::PlainLoopback, Time(0))?;
+    connection.proceed()?;
+    Ok(End::new(connection))
 }
 
 /// Both ends of an open link between a and b.

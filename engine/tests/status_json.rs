@@ -7,8 +7,8 @@ use std::path::Path;
 use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
     CertificateStatus, ColoStatus, CopiedAhead, FORMAT, FencedHostStatus, FencingStatus, FullSyncStatus,
-    GuestStatus, MaintenanceStatus, PageCounts, PauseCalls, PauseParts, PeerStatus, Quantiles, Takeover,
-    WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
+    GuestStatus, MaintenanceStatus, PageCounts, PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles,
+    Takeover, WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
 };
 use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
@@ -127,6 +127,8 @@ fn whole() -> Status {
         peers: vec![PeerStatus {
             node: "b".into(),
             address: Some("127.0.0.1:7002".parse().unwrap()),
+            addresses: vec!["127.0.0.1:7002".parse().unwrap()],
+            path: Some(PathStatus { from: "127.0.0.1".parse().unwrap(), to: "127.0.0.1".parse().unwrap() }),
             connected: true,
             reason: String::new(),
             round_trip_us: Some(180),

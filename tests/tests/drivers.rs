@@ -11,6 +11,7 @@ use understudy_tests::drivers::mutant::Mutant;
 use understudy_tests::drivers::network::{LINK, WITNESS, witness_channel};
 use understudy_tests::drivers::pair::{A, B, Pair};
 use understudy_tests::drivers::run::{plain_settings, settings_with_copies};
+use understudy_tests::drivers::settings::Settings;
 use understudy_tests::drivers::standing::Fate;
 use understudy_tests::drivers::{Options, run_seed, run_seeds};
 
@@ -209,6 +210,33 @@ fn a_host_that_dies_is_taken_over_from_and_one_that_comes_back_is_the_other_ones
     pair.checkpoint();
     pair.lose_host(A, Some(Span::from_ms(300)));
     pair.takeover();
+    pair.ends_well();
+}
+
+#[test]
+fn an_engine_whose_kernel_says_that_it_is_gone_is_not_waited_for() {
+    let grace = Settings::TAKEOVER_GRACE;
+    let time = |is_told: bool| {
+        let mut pair = Pair::protected();
+        pair.checkpoint();
+        let began = pair.now();
+        match is_told {
+            true => pair.kill_engine(A, None),
+            false => pair.lose_host(A, None),
+        }
+        pair.takeover();
+        let took = pair.now() - began;
+        pair.ends_well();
+        took
+    };
+    assert!(time(true) < grace, "the kernel's word is enough");
+    assert!(time(false) > grace, "a silence is not");
+    // One that is there again is not gone.
+    let mut pair = Pair::protected();
+    pair.checkpoint();
+    pair.kill_engine(A, Some(Span::from_ms(5)));
+    pair.pass(Span::from_ms(30));
+    assert_eq!(pair.state(B), None);
     pair.ends_well();
 }
 

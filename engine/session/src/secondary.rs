@@ -62,6 +62,9 @@ pub enum Input {
     LinkUp,
     /// The link to the primary ended, or the driver closed it.
     LinkDown,
+    /// After the link has ended: there is evidence that the primary's process is gone, not only that it cannot be
+    /// reached. It takes no waiting then.
+    PrimaryGone,
     /// A message from the primary. Any message counts as a sign of life; so do page frames
     /// ([`SignOfLife`](Self::SignOfLife)).
     Message(ToSecondary),
@@ -188,6 +191,8 @@ pub enum Event {
     State(State),
     /// The primary was lost, for this reason. This is the moment of detection.
     PrimaryLost { why: super::primary::Loss },
+    /// The process of the primary is gone: the witness is asked without waiting any longer.
+    PrimaryGone,
     /// The takeover was decided for this host, which could not start the guest.
     ActivationFailed { generation: Generation },
     /// The copy is gone.

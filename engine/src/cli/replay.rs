@@ -47,7 +47,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let towards = match args.to {
         None => Towards::Own,
         Some(address) => {
-            let peer = Peer { name: NodeName(args.to_node), address };
+            let peer = Peer { name: NodeName(args.to_node), addresses: vec![address.into()] };
             Towards::Running { peer, control: args.to_control }
         }
     };

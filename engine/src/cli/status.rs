@@ -253,6 +253,10 @@ fn head(status: &Status) -> String {
     }
     for peer in &status.peers {
         let _ = write!(text, "; peer {} {}", peer.node, link(peer.connected));
+        // With one address there is nothing to say.
+        if let Some(path) = peer.path.filter(|_| peer.addresses.len() > 1) {
+            let _ = write!(text, " from {} to {}", path.from, path.to);
+        }
     }
     text.push('\n');
     if status.maintenance.on {
@@ -520,6 +524,8 @@ pub(super) mod tests {
             peers: vec![PeerStatus {
                 node: "b".into(),
                 address: None,
+                addresses: Vec::new(),
+                path: None,
                 connected: false,
                 reason: "nobody listens there".into(),
                 round_trip_us: None,

@@ -1,22 +1,24 @@
 //! Settings that each are right and do not fit each other, or the kernel.
 
-use super::ConfigError;
+use super::{ConfigError, Peers};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use understudy_session::NodeName;
 
 /// Of the kernel, without the zero at the end.
 const INTERFACE_BYTES_MAX: usize = 15;
 
 /// Each address belongs to one process. The port 0 of `listen` is not known yet.
 pub(super) fn one_service_per_address(
-    listen: SocketAddr,
+    listen: &[SocketAddr],
     witness: Option<SocketAddr>,
-    peers: &BTreeMap<NodeName, SocketAddr>,
+    peers: &Peers,
 ) -> Result<(), ConfigError> {
-    let own = Some(("this node".to_owned(), listen)).filter(|(_, address)| address.port() != 0);
+    let own = listen.iter().filter(|address| address.port() != 0);
+    let own = own.map(|address| ("this node".to_owned(), *address));
     let witness = witness.map(|address| ("the witness".to_owned(), address));
-    let peers = peers.iter().map(|(name, address)| (format!("peer {name}"), *address));
+    let peers = peers.iter().flat_map(|(name, addresses)| {
+        addresses.iter().map(move |address| (format!("peer {name}"), address.remote))
+    });
     let mut seen = BTreeMap::new();
     for (who, address) in own.into_iter().chain(witness).chain(peers) {
         if let Some(other) = seen.insert(address, who.clone()) {

@@ -17,17 +17,17 @@ pub use lab::LabGuestConfig;
 pub use mode::ModeChoice;
 pub use xen::{FindChanges, XenGuestConfig};
 
-use super::ConfigError;
 use super::human::parse_span;
 use super::named::Hypervisor;
 use super::pacing::{BudgetSettings, budgets_from_text};
 use super::pairs::PairError;
 use super::text::span_from_text;
+use super::{ConfigError, Peers};
 use crate::names::check_new_name;
 use clap::ValueEnum;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 use understudy_session::primary::Pacing;
 use understudy_session::{Mode, NodeName, Span};
@@ -193,11 +193,7 @@ impl GuestSettings {
     }
 
     /// The peer that is to hold its copy.
-    fn decide_peer(
-        &self,
-        name: &str,
-        peers: &BTreeMap<NodeName, SocketAddr>,
-    ) -> Result<NodeName, ConfigError> {
+    fn decide_peer(&self, name: &str, peers: &Peers) -> Result<NodeName, ConfigError> {
         let needs = |what: &str| Err(ConfigError::Conflict(format!("Guest {name} needs {what}")));
         match &self.peer {
             Some(peer) if peers.contains_key(&NodeName(peer.clone())) => Ok(NodeName(peer.clone())),
@@ -213,7 +209,7 @@ impl GuestSettings {
 pub(super) fn decide_all(
     guests: Vec<GuestSettings>,
     hypervisor: Hypervisor,
-    peers: &BTreeMap<NodeName, SocketAddr>,
+    peers: &Peers,
     pacing: Pacing,
 ) -> Result<GuestConfigs, ConfigError> {
     let mut names = BTreeSet::new();
@@ -275,9 +271,10 @@ mod tests {
 
     #[test]
     fn a_guest_is_given_once() {
-        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let peers =
-            BTreeMap::from([("b", address), ("c", address)].map(|(name, at)| (NodeName(name.into()), at)));
+        let address: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let peers = Peers::from(
+            [("b", address), ("c", address)].map(|(name, at)| (NodeName(name.into()), vec![at.into()])),
+        );
         let pacing = Pacing::Clock { interval: Span::from_ms(25) };
         let lab = [
             "name=g,peer=b,mac=52:54:00:00:00:01,ip=10.0.0.1",
@@ -294,8 +291,8 @@ mod tests {
 
     #[test]
     fn settings_of_the_other_kind_are_refused() {
-        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let peers = BTreeMap::from([(NodeName("b".into()), address)]);
+        let address: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let peers = Peers::from([(NodeName("b".into()), vec![address.into()])]);
         let decide = |text: &str, hypervisor| {
             let pacing = Pacing::Clock { interval: Span::from_ms(25) };
             decide_all(vec![text.parse().unwrap()], hypervisor, &peers, pacing)

@@ -28,7 +28,7 @@ pub use guest::{
     FenceChoice, FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, ModeChoice, XenGuestConfig,
 };
 pub use lab::LabSettings;
-pub use named::{Hypervisor, Peer};
+pub use named::{Hypervisor, Peer, Peers};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use pairs::PairError;
 pub use settings::{CONFIG_PATH, CONTROL_PATH, STATE_PATH, Settings};
@@ -37,7 +37,6 @@ pub use witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 
 use crate::connection::{Transport, TransportError};
 use crate::names::NameError;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -164,10 +163,10 @@ impl Default for Limits {
 pub struct NodeConfig {
     /// This node.
     pub node: NodeName,
-    /// Where peers connect to.
-    pub listen: SocketAddr,
+    /// Where peers connect to; one address at least.
+    pub listen: Vec<SocketAddr>,
     /// Where the peers listen.
-    pub peers: BTreeMap<NodeName, SocketAddr>,
+    pub peers: Peers,
     /// The witness, if there is one.
     pub witness: Option<WitnessConfig>,
     /// Path of the control socket.

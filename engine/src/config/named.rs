@@ -1,7 +1,8 @@
-//! What settings name: another node, and what runs guests.
+//! What settings name: another node with the ways to it, and what runs guests.
 
+use crate::connection::PeerAddress;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use understudy_session::NodeName;
 
 /// Another node and where it listens.
@@ -9,9 +10,12 @@ use understudy_session::NodeName;
 pub struct Peer {
     /// Its name.
     pub name: NodeName,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, the network that is preferred first.
+    pub addresses: Vec<PeerAddress>,
 }
+
+/// All peers of a node, and where they listen.
+pub type Peers = BTreeMap<NodeName, Vec<PeerAddress>>;
 
 /// What runs guests on a host.
 #[derive(clap::ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]

@@ -5,16 +5,15 @@ use super::colo::ColoSettings;
 use super::fit::{check_taps, one_service_per_address};
 use super::human::parse_address;
 use super::lab::LabSettings;
-use super::named::{Hypervisor, Peer};
+use super::named::{Hypervisor, Peer, Peers};
 use super::tables::{LimitSettings, TimingSettings};
-use super::text::{address_from_text, parse_peer, peers_from_table, witness_from_text};
+use super::text::{address_from_text, addresses_from_text, parse_peer, peers_from_table, witness_from_text};
 use super::witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 use super::{ConfigError, GuestSettings, NodeConfig, deprecated, guest};
 use crate::connection::Transport;
 use crate::names::check_new_name;
 use crate::trust::WITNESS;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -30,6 +29,9 @@ pub const STATE_PATH: &str = "/var/lib/understudy-node";
 /// The configuration of a host's node that nobody has named.
 pub const CONFIG_PATH: &str = "/etc/understudy/node.toml";
 
+/// Nobody has more networks between two hosts, and each takes a connection of its own while a peer is looked for.
+const ADDRESSES_MAX: usize = 8;
+
 /// A configuration with a thousand guests is shorter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -40,12 +42,13 @@ pub struct Settings {
     /// Name of this node, unique among the nodes that share a witness.
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// Where peers connect to.
+    /// Where peers connect to; repeatable, one for each network.
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
-    #[serde(deserialize_with = "address_from_text")]
-    pub listen: Option<SocketAddr>,
-    /// A peer and where it listens; repeatable. In the file: table `peers`.
-    #[arg(long = "peer", value_name = "NAME=ADDR", value_parser = parse_peer)]
+    #[serde(deserialize_with = "addresses_from_text")]
+    pub listen: Vec<SocketAddr>,
+    /// A peer and where it listens, the preferred network first; with @FROM it is reached from that address of this host. Repeatable. In
+    /// the file: table `peers`.
+    #[arg(long = "peer", value_name = "NAME=ADDR[@FROM],…", value_parser = parse_peer)]
     #[serde(deserialize_with = "peers_from_table")]
     pub peers: Vec<Peer>,
     /// Where the witness listens, or etcd as witness: etcd://ADDR,…[/PREFIX]. Without a witness no takeover happens by itself.
@@ -124,7 +127,7 @@ impl Settings {
         }
         Self {
             node: self.node.or(below.node),
-            listen: self.listen.or(below.listen),
+            listen: list(self.listen, below.listen),
             peers: list(self.peers, below.peers),
             witness: self.witness.or(below.witness),
             tls: self.tls.or(below.tls),
@@ -158,19 +161,34 @@ impl Settings {
                 "{WITNESS} is the name of the witness's certificate; give this node another name"
             )));
         }
-        let mut peers = BTreeMap::new();
-        for Peer { name, address } in self.peers {
+        let mut peers = Peers::new();
+        for Peer { name, addresses } in self.peers {
             if name.0 == node {
                 return Err(ConfigError::Conflict(format!("{node} is this node; it cannot be its own peer")));
             }
-            let address = transport.admit(address)?;
-            if peers.insert(name.clone(), address).is_some() {
-                return Err(ConfigError::Conflict(format!("Peer {name} is given twice")));
+            if addresses.len() > ADDRESSES_MAX {
+                return Err(ConfigError::Conflict(format!(
+                    "Peer {name} has more than {ADDRESSES_MAX} addresses"
+                )));
+            }
+            addresses.iter().try_for_each(|address| transport.admit(address.remote).map(drop))?;
+            if peers.insert(name.clone(), addresses).is_some() {
+                return Err(ConfigError::Conflict(format!(
+                    "Peer {name} is given twice; several addresses of one peer stand in one list"
+                )));
             }
         }
-        let listen = transport.admit(self.listen.ok_or(ConfigError::Missing("listen"))?)?;
+        if self.listen.is_empty() {
+            return Err(ConfigError::Missing("listen"));
+        }
+        if self.listen.len() > ADDRESSES_MAX {
+            return Err(ConfigError::Conflict(format!(
+                "There are more than {ADDRESSES_MAX} addresses to listen on"
+            )));
+        }
+        self.listen.iter().try_for_each(|address| transport.admit(*address).map(drop))?;
         let witness = WitnessConfig::decide(self.witness, self.etcd, &transport)?;
-        one_service_per_address(listen, witness.as_ref().and_then(WitnessConfig::own), &peers)?;
+        one_service_per_address(&self.listen, witness.as_ref().and_then(WitnessConfig::own), &peers)?;
         self.taps.as_deref().map_or(Ok(()), check_taps)?;
         let hypervisor = self.hypervisor.unwrap_or_default();
         if self.taps.is_some() && (self.uplink.is_some() || hypervisor == Hypervisor::Xen) {
@@ -191,7 +209,7 @@ impl Settings {
             lab_disks: self.lab.disks.clone(),
             lab: self.lab.decide(&node, hypervisor)?,
             colo: self.colo.decide()?,
-            listen,
+            listen: self.listen,
             witness,
             control: self.control.unwrap_or_else(|| CONTROL_PATH.into()),
             state: self.state.unwrap_or_else(|| STATE_PATH.into()),
@@ -284,6 +302,7 @@ mod tests {
         for (from, to, reason) in [
             ("127.0.0.1:7002", "192.0.2.1:7002", "mutual TLS"),
             ("b = ", "a = ", "its own peer"),
+            ("\"127.0.0.1:7002\"", "[\"127.0.0.1:7002\", \"127.0.0.1:7002\"]", "for peer b and for peer b"),
             ("127.0.0.1:7002", "127.0.0.1:7001", "for this node and for peer b"),
             ("127.0.0.1:7002", "127.0.0.1:7000", "for the witness and for peer b"),
             ("127.0.0.1:7000", "127.0.0.1:7001", "for this node and for the witness"),

@@ -6,24 +6,28 @@
 //!   writable:   flush()          also after pushing frames
 //!   timer:      check_timeout(now) at deadline()
 //!
-//!   Link ◄──► Channel (plain, TLS) ◄──► TcpStream
+//!   Joint { Link ◄──► Channel (plain, TLS) } ◄──► TcpStream
 //! ```
 
 pub use crate::trust::TlsError;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use understudy_link::{Backlog, EncodeError, Encoded, Event, Identity, Lane, Link, LinkEnd, LinkError};
 use understudy_link::{Outbox, RefuseReason, Service};
 use understudy_session::{NodeName, Time};
 
+mod address;
 pub mod channel;
+mod joint;
 mod strangers;
 pub mod transport;
 
+pub use address::PeerAddress;
 pub use channel::{Channel, ChannelError};
+pub use joint::Joint;
 pub use strangers::{Stranger, which_stranger_goes};
 pub use transport::{Security, Transport, TransportError};
 
@@ -84,8 +88,7 @@ pub struct Connection {
     remote: SocketAddr,
     /// Connected, and told not to wait for fuller packets: an ack is small and urgent.
     ready: bool,
-    channel: Channel,
-    link: Link,
+    joint: Joint,
 }
 
 /// What an end says of itself, and by which means.
@@ -93,8 +96,8 @@ pub struct Connection {
 pub struct Dialing {
     /// Who is to be there.
     pub peer: NodeName,
-    /// Where.
-    pub remote: SocketAddr,
+    /// Where, and from which address of this host.
+    pub to: PeerAddress,
     /// What it is to be.
     pub service: Service,
     /// Who connects.
@@ -102,16 +105,16 @@ pub struct Dialing {
 }
 
 impl Connection {
-    /// Begins to connect, and to say hello. The transport admitted the address.
+    /// Begins to connect. It says hello once it is told to [`proceed`](Self::proceed). The transport admitted the address.
     pub fn dial(dialing: Dialing, security: &Security, now: Time) -> Result<Self, ConnectionError> {
-        let Dialing { peer, remote, service, this } = dialing;
+        let Dialing { peer, to, service, this } = dialing;
         let link = Link::dialed(service, this, now)?;
         let channel = match security {
             Security::PlainLoopback => Channel::Plain,
             Security::Tls(credentials) => Channel::dial(credentials.clone(), &peer)?,
         };
-        let stream = TcpStream::connect(remote)?;
-        Ok(Self { stream, remote, ready: false, channel, link })
+        let stream = to.connect()?;
+        Ok(Self { stream, remote: to.remote, ready: false, joint: Joint::waiting(link, channel) })
     }
 
     /// Takes an accepted connection of a peer that is to say hello to `service`.
@@ -126,17 +129,30 @@ impl Connection {
             Security::PlainLoopback => Channel::Plain,
             Security::Tls(credentials) => Channel::accept(credentials.clone()),
         };
-        Self { stream, remote, ready: false, channel, link: Link::accepted(service, now) }
+        let joint = Joint::new(Link::accepted(service, now), channel);
+        Self { stream, remote, ready: false, joint }
+    }
+
+    /// Whether the other end is there, and is who was asked for as far as the channel proves it; an error if connecting
+    /// failed.
+    pub fn is_there(&mut self) -> Result<bool, ConnectionError> {
+        Ok(self.is_ready()? && self.joint.channel().is_open())
+    }
+
+    /// Says hello as soon as it can.
+    pub fn proceed(&mut self) -> Result<(), ConnectionError> {
+        self.joint.proceed();
+        self.flush()
     }
 
     /// Whether bytes of the link can go: the socket was found connected, and the handshake of TLS is done.
     pub fn is_connected(&self) -> bool {
-        self.ready && self.channel.is_open()
+        self.ready && self.joint.channel().is_open()
     }
 
     /// Who is there by its certificate; nobody while that is not known, and never on a plain connection.
     pub fn proven(&self) -> Option<&NodeName> {
-        self.channel.peer()
+        self.joint.channel().peer()
     }
 
     /// Holds who is there against what is trusted now; an error if the connection is to end. One whose handshake is under
@@ -144,18 +160,23 @@ impl Connection {
     pub fn check_trust(&self, security: &Security) -> Result<(), TlsError> {
         match security {
             Security::PlainLoopback => Ok(()),
-            Security::Tls(credentials) => self.channel.check_trust(credentials),
+            Security::Tls(credentials) => self.joint.channel().check_trust(credentials),
         }
     }
 
     /// The version that both ends of an open link speak.
     pub fn version(&self) -> u16 {
-        self.link.version()
+        self.joint.link().version()
     }
 
     /// Address of the other end.
     pub fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// The own address that it has; `None` before it is connected.
+    pub fn local(&self) -> Option<IpAddr> {
+        self.stream.local_addr().ok().map(|address| address.ip()).filter(|_| self.ready)
     }
 
     /// This connection among those that have not said hello.
@@ -165,56 +186,56 @@ impl Connection {
 
     /// Whether both ends know each other.
     pub fn is_open(&self) -> bool {
-        self.link.is_open()
+        self.joint.link().is_open()
     }
 
     /// Agrees to the hello that [`Event::Hello`] brought: the link is up.
     pub fn agree(&mut self, this: Identity) -> Result<(), ConnectionError> {
-        self.link.agree(this)?;
+        self.joint.link_mut().agree(this)?;
         self.flush()
     }
 
     /// Refuses the peer. The connection is over once [`is_finished`](Self::is_finished).
     pub fn refuse(&mut self, reason: RefuseReason, detail: &str) -> Result<(), ConnectionError> {
-        self.link.refuse(reason, detail)?;
+        self.joint.link_mut().refuse(reason, detail)?;
         self.flush()
     }
 
     /// Ends in order. The connection is over once [`is_finished`](Self::is_finished).
     pub fn say_goodbye(&mut self) -> Result<(), ConnectionError> {
-        self.link.say_goodbye()?;
+        self.joint.link_mut().say_goodbye()?;
         self.flush()
     }
 
     /// Whether this end has refused or said goodbye, and the socket has taken all of it.
     pub fn is_finished(&self) -> bool {
-        self.link.is_finished() && self.channel.is_drained()
+        self.joint.is_finished()
     }
 
     /// When [`check_timeout`](Self::check_timeout) is due; `None` while nothing is awaited.
     pub fn deadline(&self) -> Option<Time> {
-        self.link.deadline()
+        self.joint.link().deadline()
     }
 
     /// An error if the hello, or the connection's end, takes too long.
     pub fn check_timeout(&self, now: Time) -> Result<(), ConnectionError> {
-        Ok(self.link.check_timeout(now)?)
+        Ok(self.joint.link().check_timeout(now)?)
     }
 
     /// Puts a frame in its lane; [`flush`](Self::flush) sends it. A frame that is newer than the link's version is
     /// left out: the peer does not know it.
     pub fn push(&mut self, frame: Encoded) -> Result<(), ConnectionError> {
-        Ok(self.link.push(frame)?)
+        Ok(self.joint.link_mut().push(frame)?)
     }
 
     /// Whether a lane takes another long frame; ask before pushing one.
     pub fn has_room(&self, lane: Lane) -> bool {
-        self.link.outbox().has_room(lane)
+        self.joint.link().outbox().has_room(lane)
     }
 
     /// What waits and what was sent.
     pub fn outbox(&self) -> &Outbox {
-        self.link.outbox()
+        self.joint.link().outbox()
     }
 
     /// Writes until the socket takes no more.
@@ -222,22 +243,7 @@ impl Connection {
         if !self.is_ready()? {
             return Ok(());
         }
-        while self.channel.drain(&mut self.stream)? {
-            let pieces: Vec<IoSlice<'_>> = self.link.pieces().map(IoSlice::new).collect();
-            if pieces.is_empty() {
-                if self.link.has_ended() {
-                    self.channel.close(&mut self.stream)?;
-                }
-                return Ok(());
-            }
-            match self.channel.write(&mut self.stream, &pieces) {
-                Ok(count) => self.link.written(count),
-                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        self.joint.flush(&mut self.stream)
     }
 
     /// Reads once.
@@ -245,44 +251,12 @@ impl Connection {
         if !self.is_ready()? {
             return Ok(Fill::Drained);
         }
-        // A peer that wants another service was refused while its hello was read: nobody else sends that.
-        if self.link.has_ended() {
-            self.flush()?;
-        }
-        let was_open = self.channel.is_open();
-        let result = self.read();
-        if !was_open && let Some(peer) = self.channel.peer() {
-            self.link.peer_is(peer.clone());
-            // What waited for the handshake; if bytes came behind it, they are looked at after this.
-            self.flush()?;
-        }
-        result
-    }
-
-    fn read(&mut self) -> Result<Fill, ConnectionError> {
-        let mut skipped = [0; 4096];
-        loop {
-            let space = self.link.space().map_err(io::Error::from)?;
-            let skipping = space.is_none();
-            match self.channel.read(&mut self.stream, space.unwrap_or(&mut skipped)) {
-                Ok(0) => return Ok(Fill::Ended),
-                Ok(_) if skipping => return Ok(Fill::Some),
-                Ok(count) => {
-                    self.link.filled(count);
-                    return Ok(Fill::Some);
-                }
-                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Fill::Drained);
-                }
-                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.joint.fill(&mut self.stream)
     }
 
     /// What has arrived. `None`: call [`fill`](Self::fill).
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ConnectionError> {
-        Ok(self.link.next_event()?)
+        self.joint.next_event()
     }
 
     /// Whether the socket is connected; an error if connecting failed.

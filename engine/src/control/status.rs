@@ -5,7 +5,7 @@ pub use super::bulletin::{GuestRole, MaintenanceStatus};
 use super::{GuestBulletin, GuestState, Said};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Which form of the status this is.
 pub const FORMAT: u32 = 1;
@@ -145,9 +145,15 @@ pub enum WitnessKind {
 pub struct PeerStatus {
     /// Its name.
     pub node: String,
-    /// Where it listens.
+    /// Where it listens; the first of its addresses.
     #[serde(default)]
     pub address: Option<SocketAddr>,
+    /// All addresses where it listens.
+    #[serde(default)]
+    pub addresses: Vec<SocketAddr>,
+    /// Between which addresses the link is.
+    #[serde(default)]
+    pub path: Option<PathStatus>,
     /// Whether the link to it is up.
     pub connected: bool,
     /// Why there is no link, or what is wrong with it; empty if nothing is.
@@ -159,6 +165,15 @@ pub struct PeerStatus {
     /// What it said last of itself; nothing before it has, and of one of an earlier version.
     #[serde(default)]
     pub said: Option<Said>,
+}
+
+/// Which way a link goes.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PathStatus {
+    /// This node's address.
+    pub from: IpAddr,
+    /// The peer's.
+    pub to: IpAddr,
 }
 
 /// A guest on this node. Counts and times are since this node took its role.

@@ -116,6 +116,9 @@ pub(super) trait GuestDriver: Send {
     /// The link to the peer is gone.
     fn detach(&mut self, cx: &mut dyn Context);
 
+    /// After its link has ended: the process of the peer is gone.
+    fn peer_gone(&mut self, _cx: &mut dyn Context) {}
+
     /// A frame about the guest, from any peer. Offers come by [`consider`](Self::consider) instead.
     fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context);
 

@@ -10,7 +10,7 @@ use super::order_error::OrderError;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
 use crate::config::{FenceChoice, GuestSettings, PacingSettings};
-use crate::control::status::{CertificateStatus, FORMAT, PeerStatus, WitnessStatus};
+use crate::control::status::{CertificateStatus, FORMAT, PathStatus, PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
 use crate::metrics::http;
@@ -212,6 +212,7 @@ impl Node {
                 LinkEvent::Bulletin { peer, said } => {
                     self.cx.links.heard_bulletin(&peer, &said, self.cx.now);
                 }
+                LinkEvent::Gone { peer } => self.guests.peer_gone(&peer, &mut self.cx),
                 LinkEvent::Arrived { peer, guest, what } => {
                     self.guests.arrived(peer, guest, what, &mut self.cx);
                 }
@@ -348,9 +349,14 @@ impl Node {
     }
 
     fn status(&mut self) -> Status {
+        let addresses = |node: &understudy_session::NodeName| -> Vec<_> {
+            self.config.peers.get(node).into_iter().flatten().map(|address| address.remote).collect()
+        };
         let peer = |(node, health): (&understudy_session::NodeName, super::peer::PeerHealth)| PeerStatus {
             node: node.0.clone(),
-            address: self.config.peers.get(node).copied(),
+            address: addresses(node).first().copied(),
+            addresses: addresses(node),
+            path: self.cx.links.path(node).map(|(from, to)| PathStatus { from, to }),
             connected: health.connected,
             reason: health.reason,
             round_trip_us: health.round_trip.map(|span| span.0 / 1_000),

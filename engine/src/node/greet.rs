@@ -34,10 +34,10 @@ const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 const STRANGER_LOG_EVERY: Span = Span::from_ms(60_000);
 
 impl Links {
-    pub(super) fn accept(&mut self, now: Time) {
+    pub(super) fn accept(&mut self, listener: usize, now: Time) {
         // An error ends this round; the next connection is an event of its own.
         for _ in 0..ACCEPTS_MAX {
-            let (stream, remote) = match self.listener.accept() {
+            let (stream, remote) = match self.listeners[listener].1.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if is_exhausted(&error) && self.send_a_stranger_away() => continue,
                 Err(_) => return,
@@ -57,7 +57,8 @@ impl Links {
             }
         }
         // There may be more, and no new event would tell.
-        let _ = self.registry.reregister(&mut self.listener, self.listener_token, Interest::READABLE);
+        let (token, listener) = &mut self.listeners[listener];
+        let _ = self.registry.reregister(listener, *token, Interest::READABLE);
     }
 
     /// Connections without a hello.
@@ -99,17 +100,46 @@ impl Links {
         Ok(token)
     }
 
+    /// Dials a peer on each way that is due.
     pub(super) fn dial(&mut self, name: &NodeName, now: Time) {
-        let Some(address) = self.peers.get(name).and_then(|peer| peer.address) else { return };
-        let (peer, this) = (name.clone(), self.this.clone());
-        let dialing = Dialing { peer, remote: address, service: Service::Node, this };
-        let dialed: Result<_, ConnectionError> = Connection::dial(dialing, &self.security, now)
-            .and_then(|connection| Ok(self.add(connection, Whose::Dialed(name.clone()), now)?));
-        let peer = self.peers.get_mut(name).expect("just looked at");
-        match dialed {
-            Ok(token) => peer.dialing = Some(token),
-            Err(error) => peer.dial_failed(&error, now),
+        while let Some((way, to)) = self.peers.get(name).and_then(|peer| peer.ways.due(now)) {
+            let (peer, this) = (name.clone(), self.this.clone());
+            let dialing = Dialing { peer, to, service: Service::Node, this };
+            let dialed: Result<_, ConnectionError> = Connection::dial(dialing, &self.security, now)
+                .and_then(|connection| Ok(self.add(connection, Whose::Dialed(name.clone()), now)?));
+            let peer = self.peers.get_mut(name).expect("just looked at");
+            match dialed {
+                Ok(token) => peer.ways.dialed(way, token),
+                Err(error) => peer.not_dialed(way, &error, now),
+            }
         }
+    }
+
+    /// Of the connections that are being made to one peer, the first at whose end the peer is goes on.
+    pub(super) fn decide_races(&mut self, now: Time) {
+        let racing: Vec<_> = self.peers.values().flat_map(|peer| peer.ways.racing()).collect();
+        for token in racing {
+            let Some(link) = self.connections.get_mut(&token) else { continue };
+            let Whose::Dialed(name) = link.whose.clone() else { continue };
+            match link.connection.is_there() {
+                Ok(false) => {}
+                Ok(true) => self.reached(&name, token, now),
+                Err(error) => self.close(token, error, now),
+            }
+        }
+    }
+
+    fn reached(&mut self, name: &NodeName, token: Token, now: Time) {
+        let Some(peer) = self.peers.get_mut(name).filter(|peer| !peer.ways.has_reached()) else { return };
+        peer.ways.reached(token);
+        if let Some(Err(error)) = self.connections.get_mut(&token).map(|link| link.connection.proceed()) {
+            return self.close(token, error, now);
+        }
+        let Some(peer) = self.peers.get(name) else { return };
+        let others: Vec<_> = peer.ways.tokens().filter(|other| *other != token).collect();
+        others
+            .into_iter()
+            .for_each(|other| self.end(other, "Another address of the peer was there first", None, now));
     }
 
     /// A stranger has sent its hello.
@@ -118,15 +148,15 @@ impl Links {
         if let Some(why) = self.objection(&name) {
             return self.refuse(token, RefuseReason::UnknownNode, &why, now);
         }
-        let peer = self.peers.entry(name.clone()).or_insert_with(|| Peer::new(name, None));
-        let standing = match (&peer.open, peer.dialing) {
+        let peer = self.peers.entry(name.clone()).or_insert_with(|| Peer::new(name, Vec::new()));
+        let standing = match (&peer.open, peer.ways.has_reached()) {
             (Some(open), _) if open.identity.instance != hello.from.instance => {
                 let older = open.token;
                 return self.contend(token, older, hello, now);
             }
             (Some(open), _) => Standing::Open { instance: open.identity.instance, dialed: open.dialed },
-            (None, Some(_)) => Standing::Dialing,
-            (None, None) => Standing::Alone,
+            (None, true) => Standing::Dialing,
+            (None, false) => Standing::Alone,
         };
         if choose(standing, &self.this.node, &hello.from) == Choice::Keep {
             return self.refuse(token, RefuseReason::Duplicate, "There is another link", now);
@@ -200,9 +230,9 @@ impl Links {
     /// Agrees to a hello; any other connection to this peer ends.
     fn take(&mut self, token: Token, identity: Identity, now: Time) {
         let peer = self.peers.get(&identity.node).expect("the caller made sure");
-        let others = [peer.open.as_ref().map(|open| open.token), peer.dialing];
-        let others = others.into_iter().flatten();
-        others.for_each(|other| self.end(other, "The peer connected anew", None, now));
+        let others: Vec<_> =
+            peer.open.as_ref().map(|open| open.token).into_iter().chain(peer.ways.tokens()).collect();
+        others.into_iter().for_each(|other| self.end(other, "The peer connected anew", None, now));
         let agreed = self.connections.get_mut(&token).map(|link| link.connection.agree(self.this.clone()));
         match agreed {
             Some(Ok(())) => self.up(token, identity, false, now),
@@ -235,10 +265,9 @@ impl Links {
                 true => format!("another process called {name} has the link already"),
                 false => format!("node {} answers where {name} should be; check the address", identity.node),
             };
-            peer.misdirected(why.clone(), now);
+            peer.misdirected(token, why.clone(), now);
             return self.refuse(token, RefuseReason::UnknownNode, &why, now);
         }
-        peer.dialing = None;
         let older = peer.open.as_ref().map(|open| open.token);
         older.into_iter().for_each(|older| self.end(older, "The peer took another link", None, now));
         self.up(token, identity, true, now);

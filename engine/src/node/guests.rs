@@ -151,6 +151,11 @@ impl Guests {
         self.peer_went(peer);
     }
 
+    /// After its link has ended: a peer's process is gone.
+    pub fn peer_gone(&mut self, peer: &NodeName, cx: &mut dyn Context) {
+        self.guests.values_mut().filter(|guest| guest.peer() == peer).for_each(|guest| guest.peer_gone(cx));
+    }
+
     /// A frame about a guest.
     pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Inbound, cx: &mut dyn Context) {
         if let Inbound::Offer(generation, description) = what {

@@ -60,7 +60,7 @@ impl NodeHandle {
         Self { commands, waker, address, thread: None }
     }
 
-    /// The address that peers connect to.
+    /// The first of the addresses that peers connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -17,6 +17,10 @@ pub(super) enum LinkEvent {
         peer: NodeName,
         said: Vec<u8>,
     },
+    /// After its link has ended: the peer's process is gone.
+    Gone {
+        peer: NodeName,
+    },
     Arrived {
         peer: NodeName,
         guest: GuestName,

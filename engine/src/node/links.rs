@@ -1,7 +1,7 @@
 //! The links of a node: at most one to each peer, whichever end dialled.
 //!
 //! ```text
-//!   peer:   Down ── retry_at ──► dialing ── Up ──────────► open ── end, error, silence ──► Down
+//!   peer:   Down ── dialled ─► the first way that is there ── Up ──────────► open ── end, error, silence ──► Down
 //!             └───── its hello arrives, choose: Take ─────► open
 //!                    of another process of that name: the open link is asked first, and stays if it answers
 //! ```
@@ -23,7 +23,7 @@ use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::{
@@ -40,8 +40,8 @@ pub(super) struct Links {
     pub(super) this: Identity,
     pub(super) security: Security,
     pub(super) registry: Registry,
-    pub(super) listener: TcpListener,
-    pub(super) listener_token: Token,
+    /// At least one.
+    pub(super) listeners: Vec<(Token, TcpListener)>,
     /// Whether only peers in the configuration may connect.
     pub(super) strict: bool,
     pub(super) peers: BTreeMap<NodeName, Peer>,
@@ -68,24 +68,27 @@ impl Links {
         first_token: usize,
         waker: LoopWaker,
     ) -> io::Result<Self> {
-        let mut listener = TcpListener::bind(config.listen)?;
-        let listener_token = Token(first_token);
-        registry.register(&mut listener, listener_token, Interest::READABLE)?;
+        let mut listeners = Vec::new();
+        for (number, address) in config.listen.iter().enumerate() {
+            let mut listener = TcpListener::bind(*address)?;
+            let token = Token(first_token + number);
+            registry.register(&mut listener, token, Interest::READABLE)?;
+            listeners.push((token, listener));
+        }
         let peers: BTreeMap<_, _> = config
             .peers
             .iter()
-            .map(|(name, at)| (name.clone(), Peer::new(name.clone(), Some(*at))))
+            .map(|(name, at)| (name.clone(), Peer::new(name.clone(), at.clone())))
             .collect();
         Ok(Self {
             this,
             security,
             registry,
-            listener,
-            listener_token,
+            next_token: first_token + listeners.len(),
+            listeners,
             strict: !peers.is_empty(),
             peers,
             connections: BTreeMap::new(),
-            next_token: first_token + 1,
             unread: BTreeSet::new(),
             events: VecDeque::new(),
             silence_max: config.timing.silence_max,
@@ -95,9 +98,9 @@ impl Links {
         })
     }
 
-    /// The address that this node listens on.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// The addresses that this node listens on.
+    pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(|(_, listener)| listener.local_addr()).collect()
     }
 
     /// Peers by name, with the state of each link.
@@ -108,6 +111,12 @@ impl Links {
     /// Whether the link to each peer is up.
     pub(super) fn ups(&self) -> impl Iterator<Item = (&NodeName, bool)> {
         self.peers.iter().map(|(name, peer)| (name, peer.open.is_some()))
+    }
+
+    /// The addresses of both ends of the link to `peer`, the own one first.
+    pub(super) fn path(&self, peer: &NodeName) -> Option<(IpAddr, IpAddr)> {
+        let connection = &self.link(peer)?.connection;
+        Some((connection.local()?, connection.remote().ip()))
     }
 
     pub(super) fn is_up(&self, peer: &NodeName) -> bool {
@@ -121,8 +130,8 @@ impl Links {
 
     /// A readiness event for one of the links.
     pub(super) fn ready(&mut self, token: Token, now: Time) {
-        if token == self.listener_token {
-            self.accept(now);
+        if let Some(number) = self.listeners.iter().position(|(listener, _)| *listener == token) {
+            self.accept(number, now);
         } else if self.connections.contains_key(&token) {
             self.unread.insert(token);
         }
@@ -163,6 +172,7 @@ impl Links {
 
     /// Reads from each link that has something and is not blocked, up to a bound.
     pub(super) fn read(&mut self, now: Time) {
+        self.decide_races(now);
         for token in self.unread.iter().copied().collect::<Vec<_>>() {
             let Some(link) = self.connections.get_mut(&token).filter(|link| !link.blocked) else { continue };
             let result = link.read(&mut self.events, now);
@@ -324,6 +334,7 @@ impl Links {
 
     /// Sends what waits, as much as sockets take.
     pub(super) fn flush(&mut self, now: Time) {
+        self.decide_races(now);
         let mut failed = Vec::new();
         for (token, link) in &mut self.connections {
             match link.flush(now) {
@@ -366,14 +377,19 @@ impl Links {
         let _ = self.registry.deregister(&mut link.connection);
         match link.whose.clone() {
             Whose::Open(name) => {
-                self.peers.get_mut(&name).expect("open links belong to peers").closed(why, now);
+                let is_by_peer = error.as_ref().is_some_and(is_by_peer);
+                self.peers.get_mut(&name).expect("open links belong to peers").closed(why, is_by_peer, now);
                 self.events.push_back(LinkEvent::Down { peer: name });
             }
             Whose::Dialed(name) => {
                 let peer = self.peers.get_mut(&name).expect("only peers are dialled");
                 match error {
-                    Some(error) => peer.dial_failed(&error, now),
-                    None => peer.dialing = None,
+                    Some(error) => peer.dial_failed(token, &error, now),
+                    None => peer.ways.given_up(token, now),
+                }
+                // Where there is no TLS, an address may be the end of a tunnel, and what it refuses says nothing of the peer.
+                if self.security.credentials().is_some() && peer.take_gone() {
+                    self.events.push_back(LinkEvent::Gone { peer: name });
                 }
             }
             Whose::Stranger if matches!(error, Some(ConnectionError::Tls(TlsError::Joined { .. }))) => {
@@ -387,5 +403,16 @@ impl Links {
                 tracing::debug!(why, "A connection ended before its hello");
             }
         }
+    }
+}
+
+/// Whether the other end has ended the connection, be it in order or because its process ended.
+fn is_by_peer(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::Protocol(LinkError::Ended) => true,
+        ConnectionError::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+        }
+        _ => false,
     }
 }

@@ -60,6 +60,7 @@ mod status;
 mod stories;
 mod sync_rate;
 mod uplink;
+mod ways;
 mod witness;
 
 pub use context::{Context, Silence};
@@ -255,8 +256,11 @@ impl Node {
             let (this, security) = (this.clone(), security.clone());
             Links::open(&config, this, security, registry_of(&poll)?, LINKS_FIRST, waker.clone())
         })
-        .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
-        let address = links.address().map_err(system("The listener has no address"))?;
+        .map_err(unusable(format!(
+            "Cannot listen on {}",
+            config.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+        )))?;
+        let addresses = links.addresses().map_err(system("A listener has no address"))?;
         let (control_server, socket_file) =
             control::open_server(&config.control, poll.registry(), CONTROL_FIRST)?;
         let metrics_server = config
@@ -295,7 +299,7 @@ impl Node {
         config.guests.xen().iter().for_each(|guest| guests.look_for(&guest.name));
         guests.set_maintenance(maintenance.is_on(), &mut cx);
         let journal = Journal::new(&config.node);
-        let handle = NodeHandle::new(to_commands.clone(), waker.clone(), address);
+        let handle = NodeHandle::new(to_commands.clone(), waker.clone(), addresses[0]);
         let mut node = Self {
             events: Events::with_capacity(256),
             leaving: Vec::new(),
@@ -344,8 +348,8 @@ impl Node {
                 .register(signal, SIGNAL, Interest::READABLE)
                 .map_err(system("Signals cannot be watched"))?;
         }
-        let listen = self.cx.links.address().unwrap_or(self.config.listen);
-        tracing::info!(node = %self.config.node, %listen, "Node runs");
+        let listen = self.cx.links.addresses().unwrap_or_else(|_| self.config.listen.clone());
+        tracing::info!(node = %self.config.node, ?listen, "Node runs");
         self.supervisor.ready();
         while !self.stopping {
             self.iterate().map_err(system("The event loop failed"))?;
@@ -354,9 +358,9 @@ impl Node {
         Ok(())
     }
 
-    /// The address that peers connect to.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.cx.links.address()
+    /// The addresses that peers connect to.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.cx.links.addresses()
     }
 }
 

@@ -1,18 +1,19 @@
 //! What a node knows about one peer: whether there is a link, why not, and when to try again.
 //!
 //! ```text
-//!   Down ── retry_at ──► dialing ── agreed ──► open ── end ──► Down
+//!   Down ── dialled on its ways (`ways`) ── agreed ──► open ── end ──► Down
 //!     │                    │ refused for a reason that a person has to remove: retried seldom
 //!     └── trouble: said once for each reason, shown until a link has lasted
 //! ```
 //!
 //! Not here: sockets and frames (`links`, `peer_connection`).
 
-use crate::connection::ConnectionError;
+use super::ways::Ways;
+use crate::connection::{ConnectionError, PeerAddress};
 use crate::control::Bulletin;
 use mio::Token;
 use std::net::SocketAddr;
-use understudy_link::{Backoff, Identity, LinkError, RefuseReason};
+use understudy_link::{Identity, LinkError, RefuseReason};
 use understudy_session::{NodeName, Span, Time};
 
 /// A link that ends sooner than this counts as short-lived.
@@ -37,16 +38,15 @@ pub(super) struct OpenLink {
 #[derive(Debug)]
 pub(super) struct Peer {
     name: NodeName,
-    /// The address it listens on; `None` for a peer that only connects to us.
-    pub(super) address: Option<SocketAddr>,
+    /// Where it listens, and what became of dialling it there.
+    pub(super) ways: Ways,
     pub(super) open: Option<OpenLink>,
-    pub(super) dialing: Option<Token>,
-    retry_at: Time,
-    backoff: Backoff,
     /// Why there is no link, or why links do not last.
     trouble: Option<String>,
     twin_until: Time,
     short_links: u32,
+    /// Whether the last link was ended by the other end, and not yet told that the peer is gone.
+    may_be_gone: bool,
     /// The last measured round trip, on this link or an earlier one.
     round_trip: Option<Span>,
     /// What it said last of itself, on this link or an earlier one, and when.
@@ -63,40 +63,39 @@ pub(super) struct PeerHealth {
 }
 
 impl Peer {
-    pub(super) fn new(name: NodeName, address: Option<SocketAddr>) -> Self {
+    pub(super) fn new(name: NodeName, addresses: Vec<PeerAddress>) -> Self {
         Self {
             name,
-            address,
+            ways: Ways::new(addresses),
             open: None,
-            dialing: None,
-            retry_at: Time(0),
-            backoff: Backoff::default(),
             trouble: None,
             twin_until: Time(0),
             short_links: 0,
+            may_be_gone: false,
             round_trip: None,
             said: None,
         }
     }
 
     pub(super) fn dial_at(&self) -> Option<Time> {
-        let alone = self.open.is_none() && self.dialing.is_none() && self.address.is_some();
-        alone.then_some(self.retry_at)
+        self.ways.dial_at().filter(|_| self.open.is_none())
     }
 
     /// A link to the peer is up.
     pub(super) fn opened(&mut self, token: Token, identity: Identity, dialed: bool, now: Time) {
-        self.backoff.succeeded();
+        self.may_be_gone = false;
+        self.ways.opened();
         self.open = Some(OpenLink { token, identity, dialed, since: now });
         if self.short_links < SHORT_LINKS_MAX {
             tracing::info!(peer = %self.name, dialed, "Link up");
         }
     }
 
-    /// The open link has ended.
-    pub(super) fn closed(&mut self, why: &str, now: Time) {
+    /// The open link has ended, perhaps by the other end.
+    pub(super) fn closed(&mut self, why: &str, is_by_peer: bool, now: Time) {
         let Some(link) = self.open.take() else { return };
-        self.retry_at = self.backoff.failed(now);
+        self.may_be_gone = is_by_peer;
+        self.ways.lost(now);
         let lasted = now - link.since >= LASTING;
         self.short_links = if lasted { 0 } else { self.short_links.saturating_add(1) };
         if self.short_links <= SHORT_LINKS_MAX {
@@ -125,29 +124,44 @@ impl Peer {
     }
 
     /// An attempt to connect failed.
-    pub(super) fn dial_failed(&mut self, error: &ConnectionError, now: Time) {
-        self.dialing = None;
-        self.retry_at = if needs_a_person(error) { now + Backoff::REFUSED } else { self.backoff.failed(now) };
+    pub(super) fn dial_failed(&mut self, token: Token, error: &ConnectionError, now: Time) {
+        self.ways.failed(token, error, needs_a_person(error), now);
         // Another connection of the same node is being made.
         if !matches!(
             error,
             ConnectionError::Protocol(LinkError::Refused { reason: RefuseReason::Duplicate, .. })
         ) {
-            self.troubled(error.to_string());
+            self.troubled_by_ways();
         }
     }
 
+    /// A way cannot even be dialled.
+    pub(super) fn not_dialed(&mut self, way: usize, error: &ConnectionError, now: Time) {
+        self.ways.not_dialed(way, error, now);
+        self.troubled_by_ways();
+    }
+
     /// Another node, or another process of the peer's name, answers at the peer's address.
-    pub(super) fn misdirected(&mut self, why: String, now: Time) {
-        self.dialing = None;
-        self.retry_at = now + Backoff::REFUSED;
-        self.troubled(why);
+    pub(super) fn misdirected(&mut self, token: Token, why: String, now: Time) {
+        self.ways.misdirected(token, why, now);
+        self.troubled_by_ways();
+    }
+
+    /// Whether the peer's process is gone, which is told once after each link: its kernel has ended the link, and has said
+    /// on every way since then that nobody listens there. Neither alone would do. A link may be cut in between, and a
+    /// silence is of no one.
+    pub(super) fn take_gone(&mut self) -> bool {
+        self.may_be_gone && self.ways.all_refused() && std::mem::take(&mut self.may_be_gone)
+    }
+
+    fn troubled_by_ways(&mut self) {
+        self.ways.trouble().into_iter().for_each(|why| self.troubled(why));
     }
 
     fn troubled(&mut self, why: String) {
         if self.trouble.as_ref() != Some(&why) {
-            let address = self.address.map(|address| address.to_string()).unwrap_or_default();
-            tracing::warn!(peer = %self.name, address, why, "No link");
+            let addresses: Vec<_> = self.ways.addresses().map(|address| address.to_string()).collect();
+            tracing::warn!(peer = %self.name, address = addresses.join(","), why, "No link");
             self.trouble = Some(why);
         }
     }
@@ -225,11 +239,13 @@ pub(super) fn needs_a_person(error: &ConnectionError) -> bool {
 mod tests {
     use super::*;
     use std::io;
+    use understudy_link::Backoff;
 
     const MS: u64 = 1_000_000;
 
     fn peer() -> Peer {
-        Peer::new(NodeName("b".into()), Some("127.0.0.1:7".parse().unwrap()))
+        let address: SocketAddr = "127.0.0.1:7".parse().unwrap();
+        Peer::new(NodeName("b".into()), vec![address.into()])
     }
 
     fn up(peer: &mut Peer, now: Time) {
@@ -241,11 +257,13 @@ mod tests {
         let mut peer = peer();
         let reason = RefuseReason::UnknownNode;
         let refused = LinkError::Refused { reason, detail: "This node has no such peer".into() }.into();
-        peer.dial_failed(&refused, Time(0));
+        peer.ways.dialed(0, Token(1));
+        peer.dial_failed(Token(1), &refused, Time(0));
         assert_eq!(peer.dial_at(), Some(Time(0) + Backoff::REFUSED));
         assert!(peer.health(Time(0)).reason.contains("no such peer"), "{:?}", peer.health(Time(0)));
         // Nobody is there at all: try again soon, to find a restarted host quickly.
-        peer.dial_failed(&io::Error::from(io::ErrorKind::ConnectionRefused).into(), Time(0));
+        peer.ways.dialed(0, Token(2));
+        peer.dial_failed(Token(2), &io::Error::from(io::ErrorKind::ConnectionRefused).into(), Time(0));
         assert!(peer.dial_at().unwrap() < Time(100 * MS));
         assert!(peer.health(Time(0)).reason.contains("refused"), "{:?}", peer.health(Time(0)));
     }
@@ -255,7 +273,7 @@ mod tests {
         let mut peer = peer();
         for flap in 0..3 {
             up(&mut peer, Time(flap * 100 * MS));
-            peer.closed("the round trip is too long", Time((flap * 100 + 50) * MS));
+            peer.closed("the round trip is too long", false, Time((flap * 100 + 50) * MS));
         }
         up(&mut peer, Time(400 * MS));
         let health = peer.health(Time(400 * MS));
@@ -263,6 +281,28 @@ mod tests {
         let settled = peer.settle_at().unwrap();
         peer.settle(settled);
         assert_eq!(peer.health(settled).reason, "");
+    }
+
+    fn refuses(peer: &mut Peer, now: Time) {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused).into();
+        peer.ways.dialed(0, Token(1));
+        peer.dial_failed(Token(1), &refused, now);
+    }
+
+    #[test]
+    fn a_peer_is_gone_if_its_host_ended_the_link_and_refuses_another_and_that_is_told_once() {
+        let mut peer = peer();
+        refuses(&mut peer, Time(0));
+        assert!(!peer.take_gone(), "it was not there yet");
+        up(&mut peer, Time(MS));
+        peer.closed("silence", false, Time(2 * MS));
+        refuses(&mut peer, Time(12 * MS));
+        assert!(!peer.take_gone(), "this end has closed the link");
+        up(&mut peer, Time(20 * MS));
+        peer.closed("ended", true, Time(21 * MS));
+        assert!(!peer.take_gone(), "it may answer yet");
+        refuses(&mut peer, Time(31 * MS));
+        assert!(peer.take_gone() && !peer.take_gone());
     }
 
     #[test]

@@ -176,7 +176,7 @@ fn recorded(recording: File, again: File) -> Result<Recorded<File>, ReplayError>
 fn settings(request: &Request, peer: Peer, workdir: &Path) -> Settings {
     Settings {
         node: Some("replay".into()),
-        listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         peers: vec![peer],
         control: Some(workdir.join("primary.sock")),
         timing: TimingSettings { interval: Some(request.interval), ..TimingSettings::default() },
@@ -209,7 +209,7 @@ fn secondary(
     let mut process = Process::start(&program, &arguments, &workdir.join("secondary.log"))
         .map_err(system("start the secondary"))?;
     wait_started(&mut process, &Client::new(&control))?;
-    let peer = Peer { name: NodeName("secondary".into()), address };
+    let peer = Peer { name: NodeName("secondary".into()), addresses: vec![address.into()] };
     Ok((peer, Some(control), Some(process)))
 }
 

@@ -57,8 +57,9 @@ impl WitnessLink {
         now: Time,
     ) -> Result<Self, ConnectionError> {
         let peer = NodeName(WITNESS.into());
-        let dialing = Dialing { peer, remote: witness, service: Service::Witness, this };
-        let connection = Connection::dial(dialing, security, now)?;
+        let dialing = Dialing { peer, to: witness.into(), service: Service::Witness, this };
+        let mut connection = Connection::dial(dialing, security, now)?;
+        connection.proceed()?;
         Ok(Self { connection, heard_at: now, pinged: false })
     }
 

@@ -194,6 +194,7 @@ impl Cluster {
                     self.goes_down(channel, end);
                 }
             }
+            Event::Gone { host, life } => self.is_gone(host, life),
             Event::Dial { channel } => self.dial(channel),
             Event::Straggler { host, guest, request } => self.witness_hears(None, host, guest, request),
             Event::Step { host, guest, id } => self.step(host, guest, id),
@@ -279,6 +280,7 @@ fn node_of(event: &Event) -> Option<usize> {
         | Event::Sets { host, .. }
         | Event::CopySteps { host, .. }
         | Event::BreachIsSeen { host, .. }
+        | Event::Gone { host, .. }
         | Event::Finds { host, .. } => Some(*host),
         Event::Straggler { .. } | Event::PersistEnds { .. } => Some(WITNESS),
         Event::Dial { .. }

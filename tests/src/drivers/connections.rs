@@ -1,5 +1,6 @@
 //! Connections, as the cluster makes, uses and loses them.
 
+use super::HostId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::host::Item;
@@ -109,6 +110,18 @@ impl Cluster {
             self.turn(node, Item::WitnessDown);
         }
         self.dial_later(channel);
+    }
+
+    /// A host that has lost its link to a process that has died is told so by the kernel there, if it can be reached and nobody
+    /// was started meanwhile.
+    pub(super) fn is_gone(&mut self, host: HostId, life: u64) {
+        let other = 1 - host;
+        let line = &self.net[LINK];
+        let is_refused = self.nodes[other].down && self.hosts[other].life == life && line.is_clear();
+        let is_lost = !line.up[usize::from(ENDS[LINK][1] == host)] && !self.nodes[host].down;
+        if is_refused && is_lost {
+            self.turn(host, Item::PeerGone);
+        }
     }
 
     pub(super) fn dial_later(&mut self, channel: usize) {

@@ -20,6 +20,8 @@ pub enum Event {
     Up { channel: usize, conn: u64, end: usize },
     /// This end learns that the connection is gone.
     Down { channel: usize, conn: u64, end: usize },
+    /// A host that lives hears from the other host that the engine of that life is gone, and none was started since.
+    Gone { host: HostId, life: u64 },
     /// The dialling end tries to connect.
     Dial { channel: usize },
     /// A request on a connection that is gone reaches the witness late.

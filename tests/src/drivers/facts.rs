@@ -90,6 +90,12 @@ pub enum Fact {
     BitsLost,
     /// The witness lost its records.
     WitnessForgot,
+    /// A host that held a whole copy, and heard its primary, is without it.
+    Lone { host: HostId },
+    /// A host holds a whole copy, and hears its primary.
+    Stands { host: HostId },
+    /// A host asks for the guest.
+    TakesOver { host: HostId },
     /// A person asked for a switchover.
     MoveWished,
     /// A fault that neither the guest nor a person caused.

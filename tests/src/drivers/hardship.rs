@@ -11,6 +11,9 @@ use super::network::{ENDS, LINK, NODES, WITNESS};
 use understudy::control::Wish;
 use understudy_session::{Span, Time};
 
+/// When the other host is refused a new link to a process that has died: as soon as it has dialled again.
+const REFUSED_AFTER: Span = Span::from_ms(10);
+
 impl Cluster {
     pub(super) fn strikes(&mut self, fault: Fault) {
         if self.healed {
@@ -159,6 +162,10 @@ impl Cluster {
                 self.hosts[node].yard.get().loses_power();
             }
             self.engine_ends(node);
+            if !silent {
+                let life = self.hosts[node].life;
+                self.agenda.add(self.now + REFUSED_AFTER, Event::Gone { host: 1 - node, life });
+            }
         }
         if let Some(span) = back_after {
             self.agenda.add(self.now + span, Event::Restarts { node });

@@ -42,6 +42,7 @@ pub(super) enum Item {
     Nothing,
     LinkUp,
     LinkDown,
+    PeerGone,
     WitnessUp,
     WitnessDown,
     Reply(GuestId, WitnessReply),
@@ -180,7 +181,11 @@ impl Engine {
                 if cx.disconnect() {
                     guests.link_down(&peer, cx);
                 }
+                if self.mutant == Some(Mutant::GoneUnproven) {
+                    guests.peer_gone(&peer, cx);
+                }
             }
+            Item::PeerGone => guests.peer_gone(&peer, cx),
             Item::WitnessUp => {
                 cx.witness_up = true;
                 guests.witness_up(cx);

@@ -107,11 +107,13 @@ pub enum Mutant {
     LooksOnce,
     /// A takeover goes on from the image, although the copy is the guest.
     ImageForCopy,
+    /// A link that ends is taken for the end of the process that had it.
+    GoneUnproven,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 46] = [
+    pub const ALL: [(Self, &'static [Invariant]); 47] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -158,6 +160,7 @@ impl Mutant {
         (Self::AckBeforeHalt, &[Invariant::Monotonicity]),
         (Self::LooksOnce, &[Invariant::Readiness]),
         (Self::ImageForCopy, &[Invariant::Monotonicity]),
+        (Self::GoneUnproven, &[Invariant::Patience]),
     ];
 
     /// Faults that a mutant needs to do harm. In its seeds they strike more often.

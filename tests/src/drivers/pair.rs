@@ -110,6 +110,11 @@ impl Pair {
         self.strike(Fault::Crash { node, silent: true, back_after });
     }
 
+    /// Kills the engine of a host, whose kernel lives and says so.
+    pub fn kill_engine(&mut self, node: HostId, back_after: Option<Span>) {
+        self.strike(Fault::Crash { node, silent: false, back_after });
+    }
+
     /// A person asks for a switchover.
     pub fn switch_over(&mut self) {
         self.strike(Fault::Wish { guest: 0, wish: Wish::Switchover });

@@ -48,6 +48,8 @@ pub struct Settings {
 impl Settings {
     /// After this a peer that says nothing is lost.
     pub const SILENCE_MAX: Span = Span::from_ms(70);
+    /// How long a secondary waits for a link to come back.
+    pub const TAKEOVER_GRACE: Span = Span::from_ms(60);
     /// When an unacked epoch is slow.
     pub const SLOW_MAX: Span = Span::from_ms(60);
 
@@ -56,8 +58,8 @@ impl Settings {
         let ms = Span::from_ms;
         NodeConfig {
             node: name(host),
-            listen: nowhere,
-            peers: BTreeMap::from([(name(1 - host), nowhere)]),
+            listen: vec![nowhere],
+            peers: BTreeMap::from([(name(1 - host), vec![nowhere.into()])]),
             witness: self.has_witness.then_some(WitnessConfig::Own(nowhere)),
             control: PathBuf::new(),
             state: PathBuf::new(),
@@ -72,7 +74,7 @@ impl Settings {
                 heartbeat: ms(20),
                 silence_max: Self::SILENCE_MAX,
                 link_grace: ms(25),
-                takeover_grace: ms(60),
+                takeover_grace: Self::TAKEOVER_GRACE,
                 hold_max: ms(150),
                 witness_retry: ms(25),
                 fence: Terms::new(Span::from_ms(5_000)).expect("5 s are enough for a watchdog"),

@@ -73,6 +73,7 @@ impl Cluster {
             }
             Some(Glance::Secondary { state, live_base, is_halting, .. }) => {
                 self.moment(Moment::Secondary(state));
+                self.say_how_it_stands(at, guest, before, state);
                 let (was_live, was_halting) = match before {
                     Some(Glance::Secondary { live_base, is_halting, .. }) => {
                         (live_base.is_some(), is_halting)
@@ -100,6 +101,30 @@ impl Cluster {
             && gave_way(glance)
         {
             self.gives_way(at, guest, generation);
+        }
+    }
+
+    /// For the judge of how long is waited.
+    fn say_how_it_stands(
+        &mut self,
+        host: HostId,
+        guest: GuestId,
+        before: Option<Glance>,
+        now: secondary::State,
+    ) {
+        let before = match before {
+            Some(Glance::Secondary { state, .. }) if state == now => return,
+            Some(Glance::Secondary { state, .. }) => Some(state),
+            _ => None,
+        };
+        match now {
+            secondary::State::Standing => self.state_fact(guest, &Fact::Stands { host }),
+            // From a takeover that came to nothing it goes on waiting.
+            secondary::State::Alone if before != Some(secondary::State::TakingOver) => {
+                self.state_fact(guest, &Fact::Lone { host });
+            }
+            secondary::State::TakingOver => self.state_fact(guest, &Fact::TakesOver { host }),
+            _ => {}
         }
     }
 

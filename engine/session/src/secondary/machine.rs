@@ -138,6 +138,7 @@ impl Secondary {
         match input {
             Input::LinkUp => self.link_up(),
             Input::LinkDown => self.link_lost(Loss::LinkEnded),
+            Input::PrimaryGone => self.primary_gone(),
             // What arrived on the old link does not prove that a primary is there now.
             Input::Message(_) | Input::SignOfLife if !self.link.is_up() => {}
             Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(),
@@ -267,6 +268,20 @@ impl Secondary {
             | Phase::TakingOver { .. }
             | Phase::Activated(_)
             | Phase::Failed => {}
+        }
+    }
+
+    /// The grace is for a primary that comes back with all it knows, or goes on alone. One whose process is gone does neither. Whether
+    /// the guest may be taken over is the witness's word as ever, and without a witness a person's.
+    fn primary_gone(&mut self) {
+        // With a link a primary is there, whatever was seen before.
+        let may_ask = self.config.has_witness && !self.link.is_up();
+        if let Phase::Alone { look_at, .. } = &mut self.phase
+            && may_ask
+            && *look_at > self.now
+        {
+            *look_at = self.now;
+            self.out.push(Output::Report(Event::PrimaryGone));
         }
     }
 

@@ -339,3 +339,25 @@ fn a_guest_that_is_handed_over_needs_no_fencing() {
     story.hear(Input::Message(ToSecondary::Switchover { generation: G, epoch: Epoch(0) }));
     assert!(asks_for_takeover(&story.hear(told(2, fresh_here()))));
 }
+
+#[test]
+fn a_primary_whose_process_is_gone_is_not_waited_for_and_the_witness_decides_as_ever() {
+    let asks = |out: &[Output]| out.iter().any(|output| matches!(output, Output::AskWitness(_)));
+    let mut story = Story::standing();
+    let out = story.hear(Input::PrimaryGone);
+    assert!(out.is_empty() && story.session.state() == State::Standing, "there is a link: {out:?}");
+    story.hear(Input::LinkDown);
+    assert!(!asks(&story.wait(Span::from_ms(10))), "a link may come back");
+    let out = story.hear(Input::PrimaryGone);
+    assert!(out.contains(&Output::Report(Event::PrimaryGone)), "{out:?}");
+    assert!(asks(&story.wait(Span(0))), "at once");
+    // It has marked the copy stale before it died.
+    story.hear(told(3, Copy::Stale));
+    assert_eq!(story.session.state(), State::Alone);
+
+    // In the hands of a person nothing changes.
+    let mut story = Story::standing();
+    story.session.config.has_witness = false;
+    story.hear(Input::LinkDown);
+    assert!(story.hear(Input::PrimaryGone).is_empty());
+}

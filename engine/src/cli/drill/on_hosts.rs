@@ -50,7 +50,10 @@ pub(super) fn pair(asked: &Asked<'_>) -> Result<Pair, CliError> {
         )));
     }
     let peer = settings.peers.iter().find(|peer| peer.name.0 == b);
-    let (Some(peer), Some(listen)) = (peer, settings.listen) else {
+    // Of several networks the preferred one.
+    let (Some(peer), Some(listen)) =
+        (peer.and_then(|peer| peer.addresses.first()), settings.listen.first().copied())
+    else {
         return Err(usage(format!("{file} does not say where {a} listens and where its peer {b} does")));
     };
     let Some(tls) = settings.tls.filter(|tls| is_plain(&tls.display().to_string())) else {
@@ -66,7 +69,7 @@ pub(super) fn pair(asked: &Asked<'_>) -> Result<Pair, CliError> {
     let at = |ip, port: u16| SocketAddr::new(ip, port);
     Ok(Pair {
         names: [a, b].map(|name| NodeName(name.to_owned())),
-        listen: [at(listen.ip(), asked.port), at(peer.address.ip(), asked.port)],
+        listen: [at(listen.ip(), asked.port), at(peer.remote.ip(), asked.port)],
         witness: at(listen.ip(), asked.port.saturating_add(1)),
         tls,
         ssh,

@@ -87,6 +87,8 @@ mod tests {
         PeerStatus {
             node: "b".into(),
             address: None,
+            addresses: Vec::new(),
+            path: None,
             connected: true,
             reason: String::new(),
             round_trip_us: None,

@@ -1,9 +1,9 @@
 //! A guest of the lab, which the node starts: `--guest name=g1,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed`.
 
 use super::{ConfigError, FenceChoice, GuestSettings};
+use crate::config::Peers;
 use crate::config::human::parse_size;
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use understudy_lab::{DISK_BYTES_MAX, DISK_BYTES_MIN};
 use understudy_session::{Mode, NodeName};
 
@@ -43,7 +43,7 @@ pub struct LabGuestConfig {
 /// Decides all guests of a node that has these peers.
 pub(super) fn decide_all(
     settings: Vec<GuestSettings>,
-    peers: &BTreeMap<NodeName, SocketAddr>,
+    peers: &Peers,
 ) -> Result<Vec<LabGuestConfig>, ConfigError> {
     let mut guests = Vec::<LabGuestConfig>::with_capacity(settings.len());
     for guest in settings {
@@ -63,7 +63,7 @@ pub(super) fn decide_all(
 }
 
 impl GuestSettings {
-    fn decide_lab(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<LabGuestConfig, ConfigError> {
+    fn decide_lab(self, peers: &Peers) -> Result<LabGuestConfig, ConfigError> {
         let name = self.checked_name()?.to_owned();
         self.check_no_xen(&name)?;
         let (peer, mode) = (self.decide_peer(&name, peers)?, self.decide_mode());
@@ -131,8 +131,9 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
 mod tests {
     use super::*;
 
-    fn peers(names: &[&str]) -> BTreeMap<NodeName, SocketAddr> {
-        names.iter().map(|name| (NodeName((*name).into()), "127.0.0.1:1".parse().unwrap())).collect()
+    fn peers(names: &[&str]) -> Peers {
+        let address: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
+        names.iter().map(|name| (NodeName((*name).into()), vec![address.into()])).collect()
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! A guest of Xen, which the node protects whenever it runs here: `--guest name=web,peer=b`.
 
 use super::{ConfigError, FenceChoice, GuestSettings};
-use crate::config::PacingSettings;
+use crate::config::{PacingSettings, Peers};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use understudy_session::primary::Pacing;
 use understudy_session::{Mode, NodeName};
 
@@ -38,11 +36,7 @@ pub struct XenGuestConfig {
 
 impl GuestSettings {
     /// Decides a guest of a node that has these peers, and this pacing where the guest's own is not said.
-    pub(crate) fn decide_xen(
-        self,
-        peers: &BTreeMap<NodeName, SocketAddr>,
-        pacing: Pacing,
-    ) -> Result<XenGuestConfig, ConfigError> {
+    pub(crate) fn decide_xen(self, peers: &Peers, pacing: Pacing) -> Result<XenGuestConfig, ConfigError> {
         let name = self.checked_name()?.to_owned();
         self.check_no_lab(&name)?;
         let peer = self.decide_peer(&name, peers)?;
@@ -78,8 +72,8 @@ mod tests {
     const NODES: Pacing = Pacing::Clock { interval: Span::from_ms(25) };
 
     fn decide(text: &str, peers: &[&str]) -> Result<XenGuestConfig, String> {
-        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let peers = peers.iter().map(|name| (NodeName((*name).into()), address)).collect();
+        let address: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let peers = peers.iter().map(|name| (NodeName((*name).into()), vec![address.into()])).collect();
         let settings = text.parse::<GuestSettings>().map_err(|error| error.to_string())?;
         settings.decide_xen(&peers, NODES).map_err(|error| error.to_string())
     }

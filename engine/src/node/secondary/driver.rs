@@ -55,6 +55,10 @@ impl GuestDriver for SecondaryGuest {
         self.detach(cx);
     }
 
+    fn peer_gone(&mut self, cx: &mut dyn Context) {
+        self.handle(Input::PrimaryGone, cx);
+    }
+
     fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context) {
         if *from == self.peer {
             self.arrived(what, cx);

@@ -26,6 +26,9 @@ impl SecondaryGuest {
                 tracing::warn!(guest, peer = %self.peer, why, "Primary lost");
                 self.lost = Some((now, why));
             }
+            Event::PrimaryGone => {
+                tracing::warn!(guest, peer = %self.peer, "The primary's process is gone: its host has ended the link, and refuses another");
+            }
             Event::ActivationFailed { .. } => self.meter.set_protected(false),
             Event::CopyEnded { base, why } => {
                 tracing::warn!(guest, %base, ?why, "There is no copy that runs any more");

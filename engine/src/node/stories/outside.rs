@@ -272,8 +272,8 @@ pub(super) fn node_config() -> NodeConfig {
     let ms = Span::from_ms;
     NodeConfig {
         node: node("b"),
-        listen: nowhere,
-        peers: BTreeMap::from([(node("a"), nowhere)]),
+        listen: vec![nowhere],
+        peers: BTreeMap::from([(node("a"), vec![nowhere.into()])]),
         witness: None,
         control: std::path::PathBuf::new(),
         state: std::path::PathBuf::new(),

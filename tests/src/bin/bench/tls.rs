@@ -106,8 +106,14 @@ fn open_one(
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(8);
     let interest = Interest::READABLE | Interest::WRITABLE;
-    let dialing = Dialing { peer: NodeName("b".into()), remote, service: Service::Node, this: identity("a") };
+    let dialing = Dialing {
+        peer: NodeName("b".into()),
+        to: remote.into(),
+        service: Service::Node,
+        this: identity("a"),
+    };
     let mut a = Connection::dial(dialing, of_a, Time(0))?;
+    a.proceed()?;
     a.register(poll.registry(), Token(0), interest)?;
     let mut b = None;
     while !a.is_open() {

@@ -8,6 +8,7 @@ mod copies;
 mod durability;
 mod meeting;
 mod output_commit;
+mod patience;
 mod progress;
 mod readiness;
 mod world;
@@ -49,6 +50,8 @@ pub enum Invariant {
     Divergence,
     /// S7, S8: of two primaries that meet, one stops.
     Meeting,
+    /// A link that is lost has its grace, unless the process at its other end is gone.
+    Patience,
 }
 
 /// A violation of an invariant.
@@ -83,6 +86,7 @@ pub struct Judges {
     copies: copies::Copies,
     lonely: alone::Alone,
     meeting: meeting::Meeting,
+    patience: patience::Patience,
     has_witness: bool,
     /// Whether, without a witness, a person has forced a takeover, or has let a guest go on that was handed over: two
     /// guests are then that person's decision.
@@ -120,6 +124,7 @@ impl Judges {
             self.world.see(fact),
             self.durability.see(fact),
             self.copies.see(fact),
+            self.patience.see(at, fact),
             readiness::see(fact),
             if self.has_witness { Ok(()) } else { self.lonely.see(fact) },
         ];

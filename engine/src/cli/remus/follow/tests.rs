@@ -7,6 +7,8 @@ fn peer(node: &str, address: &str) -> PeerStatus {
     PeerStatus {
         node: node.into(),
         address: Some(address.parse().unwrap()),
+        addresses: vec![address.parse().unwrap()],
+        path: None,
         connected: true,
         reason: String::new(),
         round_trip_us: None,

@@ -1,0 +1,136 @@
+//! Two networks between two nodes, over TLS and between real processes: one of them delivers nothing any more, or the peer is gone from
+//! both.
+//!
+//! ```text
+//!   a 127.0.0.1 ── [relay] ── 127.0.0.1 b        preferred; its gates close
+//!   a 127.0.0.3 ───────────── 127.0.0.2 b        the other network
+//! ```
+
+#[path = "support/keys.rs"]
+mod keys;
+mod support;
+
+use keys::{three, tls};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{HANG_GUARD, Running, free_address, node, witness};
+use understudy::control::status::PathStatus;
+use understudy::control::{Client, GuestStatus, Status};
+use understudy::drill::relay::Relay;
+
+const GUEST: &str = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed,set=1M";
+
+fn client(root: &Path, node: &str) -> Client {
+    Client::new(root.join(format!("{node}.sock")))
+}
+
+fn wait_for<T>(client: &Client, what: impl Fn(&Status) -> Option<T>) -> T {
+    let began = Instant::now();
+    let mut last = None;
+    while began.elapsed() < HANG_GUARD {
+        last = client.status().ok();
+        if let Some(found) = last.as_ref().and_then(&what) {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("it never came to stand as wanted: {last:#?}");
+}
+
+fn guest(status: &Status, wanted: impl Fn(&GuestStatus) -> bool) -> Option<GuestStatus> {
+    status.guests.iter().find(|guest| guest.name == "g1" && wanted(guest)).cloned()
+}
+
+/// Where the link to the only peer goes.
+fn path(status: &Status) -> Option<PathStatus> {
+    status.peers.first()?.path
+}
+
+/// An address of another network: the same port is free there as well.
+fn on(host: u8, of: SocketAddr) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, host], of.port()))
+}
+
+struct Pair {
+    root: tempfile::TempDir,
+    a: Running,
+    _b: Running,
+    _witness: Running,
+    relays: Vec<Relay>,
+}
+
+/// Both nodes with both networks, and with these times; the guest is protected on a. The first network has relays, if wanted.
+fn pair(times: &[&str], has_relays: bool) -> Pair {
+    let root = tempfile::tempdir().unwrap();
+    three(root.path());
+    let (at_a, at_b, listen) = (free_address(), free_address(), free_address().to_string());
+    let dirs = ["a", "b", "witness"].map(|name| tls(root.path(), name).display().to_string());
+    let (witness, _, _) = witness(root.path(), &listen, &["--tls", &dirs[2]]);
+    let relays: Vec<_> =
+        [at_a, at_b].into_iter().filter(|_| has_relays).map(|at| Relay::start(at).unwrap()).collect();
+    let first = |number: usize, direct| relays.get(number).map_or(direct, |relay| relay.listen);
+    let start = |name: &str, own: &str, at: SocketAddr, second: SocketAddr, peer: String, more: &[&str]| {
+        let second = second.to_string();
+        let flags = ["--listen", &second, "--tls", own, "--witness", &listen, "--peer", &peer];
+        node(name, root.path(), at, &[&flags[..], times, more].concat()).0
+    };
+    let to_a = format!("a={},{}@127.0.0.2", first(0, at_a), on(3, at_a));
+    let to_b = format!("b={},{}@127.0.0.3", first(1, at_b), on(2, at_b));
+    let b = start("b", &dirs[1], at_b, on(2, at_b), to_a, &[]);
+    let a = start("a", &dirs[0], at_a, on(3, at_a), to_b, &["--guest", GUEST]);
+    wait_for(&client(root.path(), "a"), |status| guest(status, |guest| guest.protected));
+    Pair { root, a, _b: b, _witness: witness, relays }
+}
+
+#[test]
+fn a_link_whose_network_delivers_nothing_goes_on_over_the_other_one_and_nobody_takes_over() {
+    let Pair { root, a: _a, _b, _witness, relays } = pair(
+        &["--silence-max", "2s", "--link-grace", "20s", "--takeover-grace", "40s", "--slow-max", "30s"],
+        true,
+    );
+    let a = client(root.path(), "a");
+    let before = wait_for(&a, |status| guest(status, |guest| guest.protected));
+    let first: IpAddr = [127, 0, 0, 1].into();
+    assert_eq!(path(&a.status().unwrap()).map(|path| path.to), Some(first), "the first network is preferred");
+
+    // Bytes wait, and nothing is refused: to either end the network is silent.
+    for relay in &relays {
+        relay.onward.set_open(false);
+        relay.back.set_open(false);
+    }
+    let second = PathStatus { from: [127, 0, 0, 3].into(), to: [127, 0, 0, 2].into() };
+    wait_for(&a, |status| (path(status) == Some(second)).then_some(()));
+    let acked = before.commit_us.count + 20;
+    let after = wait_for(&a, |status| guest(status, |it| it.protected && it.commit_us.count > acked));
+    assert_eq!(after.generation, before.generation, "nobody took over, and nobody gave the copy up");
+    let at_b = client(root.path(), "b").status().unwrap();
+    assert!(guest(&at_b, |it| it.takeover.is_some()).is_none());
+}
+
+/// A grace of minutes: what takes over before it ends did not wait for it.
+const PATIENT: [&str; 6] = ["--silence-max", "60s", "--link-grace", "60s", "--takeover-grace", "600s"];
+
+fn kill(running: &mut Running) {
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+}
+
+#[test]
+fn a_node_that_its_host_says_is_gone_is_taken_over_from_without_a_grace() {
+    let Pair { root, mut a, _b, _witness, .. } = pair(&PATIENT, false);
+    kill(&mut a);
+    wait_for(&client(root.path(), "b"), |status| guest(status, |it| it.takeover.is_some()));
+}
+
+/// The relay of the first network takes connections whether or not a node is behind it, as a tunnel would.
+#[test]
+fn where_one_address_does_not_refuse_the_grace_is_waited_for() {
+    let Pair { root, mut a, _b, _witness, .. } = pair(&PATIENT, true);
+    kill(&mut a);
+    let b = client(root.path(), "b");
+    wait_for(&b, |status| status.peers.first().filter(|peer| peer.reason.contains("refused")).map(|_| ()));
+    thread::sleep(Duration::from_secs(1));
+    assert!(guest(&b.status().unwrap(), |it| it.takeover.is_some()).is_none());
+}
