@@ -23,15 +23,36 @@ pub struct PauseTimes {
     /// Until the guest ran again.
     pub resume: Duration,
     /// Pages copied ahead of the pause, while the guest ran.
-    pub ahead_pages: u64,
+    pub ahead_pages: u32,
     /// Those of them that the guest wrote meanwhile, so that the pause copied them again.
-    pub again_pages: u64,
-    /// What each part asked of the host, in order.
-    pub calls: [Calls; 7],
+    pub again_pages: u32,
+    /// What was asked of the host.
+    pub asked: Asked,
     /// How often staging was full, so that the guest waited for the encoder.
     pub overflows: u32,
     /// The time when everything had been cut; `None` without a pause.
     pub cut_at: Option<SystemTime>,
+}
+
+/// What a pause asked of the host, for a profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Asked {
+    /// Hypercalls of each part, in order.
+    pub hypercalls: [u16; 7],
+    /// Requests to xenstored.
+    pub store_requests: u16,
+    /// Waits for an event of the guest's.
+    pub waits: u16,
+}
+
+impl Asked {
+    /// Adds what a part asked.
+    pub(in crate::guest) fn add(&mut self, part: usize, calls: Calls) {
+        let few = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
+        self.hypercalls[part] = few(calls.hypercalls);
+        self.store_requests = self.store_requests.saturating_add(few(calls.store_requests));
+        self.waits = self.waits.saturating_add(few(calls.waits));
+    }
 }
 
 impl PauseTimes {

@@ -39,7 +39,7 @@ pub use copy::{
     OutOfStep, Through, Traffic, TrafficStats, Untold,
 };
 pub use disks::{DiskPlace, HeldDisks, LocalDisk};
-pub use figures::{Encoded, PauseTimes};
+pub use figures::{Asked, Encoded, PauseTimes};
 pub use host::{Host, NotBuilt, NotCopied};
 pub use lab::watchdog::watch as watch_lab_host;
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};

@@ -6,11 +6,10 @@ use super::matching::{MatchMeter, Waits};
 use super::sizes::SizeMeter;
 use super::times::{quantiles, record, times};
 use crate::control::status::{CopiedAhead, GuestStatus, PageCounts, PauseCalls, PauseParts};
-use crate::guest::OutputStats;
+use crate::guest::{Asked, OutputStats};
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use understudy_checkpoint::domain::Calls;
 use understudy_checkpoint::pages::EncodeStats;
 use understudy_link::HoldReason;
 use understudy_session::Divergence;
@@ -57,7 +56,7 @@ pub struct GuestMeter {
     pause_us: Histogram<u64>,
     part_us: [Histogram<u64>; 7],
     /// Of the newest pause.
-    calls: [Calls; 7],
+    asked: Asked,
     copied_ahead: CopiedAhead,
     commit_us: Histogram<u64>,
     pages: PageCounts,
@@ -95,7 +94,7 @@ impl GuestMeter {
             unheld_cards: families.output.unheld_cards.with_label_values(labels),
             pause_us: times(),
             part_us: std::array::from_fn(|_| times()),
-            calls: Default::default(),
+            asked: Asked::default(),
             copied_ahead: CopiedAhead::default(),
             commit_us: times(),
             pages: PageCounts::default(),
@@ -146,9 +145,9 @@ impl GuestMeter {
         self.dirty_pages.observe(dirty_pages as f64);
     }
 
-    /// What the parts of the newest pause asked of the host.
-    pub fn asked(&mut self, calls: [Calls; 7]) {
-        self.calls = calls;
+    /// What the newest pause asked of the host.
+    pub fn asked(&mut self, asked: Asked) {
+        self.asked = asked;
     }
 
     /// Of the pages that were copied ahead of a pause, so many were copied again in it.
@@ -360,9 +359,9 @@ impl GuestMeter {
         status.pause_us = quantiles(&self.pause_us);
         status.pause_parts_us = parts(self.part_us.each_ref().map(|times| times.value_at_quantile(0.5)));
         status.pause_calls = PauseCalls {
-            hypercalls: parts(self.calls.map(|calls| calls.hypercalls)),
-            store_requests: self.calls.iter().map(|calls| calls.store_requests).sum(),
-            waits: self.calls.iter().map(|calls| calls.waits).sum(),
+            hypercalls: parts(self.asked.hypercalls.map(u64::from)),
+            store_requests: self.asked.store_requests.into(),
+            waits: self.asked.waits.into(),
         };
         status.commit_us = quantiles(&self.commit_us);
         status.pages = self.pages;

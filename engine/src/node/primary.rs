@@ -234,8 +234,8 @@ impl PrimaryGuest {
                     self.meter.paced(by.name());
                 }
                 self.meter.paused(pause.total(), pause.parts(), dirty_pages);
-                self.meter.asked(pause.calls);
-                self.meter.copied_ahead(pause.ahead_pages, pause.again_pages);
+                self.meter.asked(pause.asked);
+                self.meter.copied_ahead(pause.ahead_pages.into(), pause.again_pages.into());
                 if pause.total() > LONG_PAUSE {
                     tracing::warn!(guest = %self.name, %epoch, dirty_pages, %pause, "The guest stood still for long");
                 }

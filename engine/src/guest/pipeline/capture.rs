@@ -87,6 +87,11 @@ pub(in crate::guest) struct Capturer {
     pub(in crate::guest) is_unsettled: bool,
 }
 
+/// A number of pages, for the figures.
+fn few(pages: u64) -> u32 {
+    pages.try_into().unwrap_or(u32::MAX)
+}
+
 /// How often to check whether a guest that should run is suspended, while no checkpoint is made.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
@@ -376,7 +381,7 @@ impl Capturer {
         }
         .run(epoch, stay_paused);
         let times = match times {
-            Ok(times) => PauseTimes { ahead_pages: self.ahead.count(), ..times },
+            Ok(times) => PauseTimes { ahead_pages: few(self.ahead.count()), ..times },
             Err(failure) => {
                 self.job(Job::PutBackState(state))?;
                 return Err(failure);
@@ -390,7 +395,7 @@ impl Capturer {
                 return Err(CopyError::from(overrun).into());
             }
         };
-        self.ahead.join(times.again_pages, self.unacked.pending_mut());
+        self.ahead.join(times.again_pages.into(), self.unacked.pending_mut());
         let checks = self.scrub.clean(self.unacked.pending());
         self.job(Job::End { state, checks, writes })?;
         let dirty_pages = self.unacked.pending().count();

@@ -10,7 +10,7 @@
 
 use super::failure::Failure;
 use super::pool::Pieces;
-use crate::guest::figures::PauseTimes;
+use crate::guest::figures::{Asked, PauseTimes};
 use crate::guest::participant::Participants;
 use std::time::{Duration, Instant, SystemTime};
 use understudy_checkpoint::domain::{Calls, DomainState, Source};
@@ -46,27 +46,27 @@ impl Pause<'_> {
     }
 
     fn run_parts(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
-        let mut watch = Watch { at: Instant::now(), calls: self.source.calls() };
+        let mut watch = Watch { at: Instant::now(), calls: self.source.calls(), parts: 0 };
         let mut times = PauseTimes::default();
         self.source.suspend()?;
-        (times.suspend, times.calls[0]) = watch.lap(self.source);
+        times.suspend = watch.lap(self.source, &mut times.asked);
         self.source.drain_dirty(self.pending)?;
         // What was copied ahead of the pause and written since.
         times.again_pages = self.pieces.leave_out(self.pending);
-        (times.drain, times.calls[1]) = watch.lap(self.source);
+        times.drain = watch.lap(self.source, &mut times.asked);
         times.overflows = self.copy(epoch)?;
-        (times.copy, times.calls[2]) = watch.lap(self.source);
+        times.copy = watch.lap(self.source, &mut times.asked);
         self.source.capture_state(self.state)?;
-        (times.state, times.calls[3]) = watch.lap(self.source);
+        times.state = watch.lap(self.source, &mut times.asked);
         self.source.capture_device_model(self.state)?;
-        (times.device_model, times.calls[4]) = watch.lap(self.source);
+        times.device_model = watch.lap(self.source, &mut times.asked);
         self.participants.cut(epoch)?;
-        (times.cut, times.calls[5]) = watch.lap(self.source);
+        times.cut = watch.lap(self.source, &mut times.asked);
         times.cut_at = Some(SystemTime::now());
         if !stay_paused {
             self.source.resume()?;
         }
-        (times.resume, times.calls[6]) = watch.lap(self.source);
+        times.resume = watch.lap(self.source, &mut times.asked);
         Ok(times)
     }
 
@@ -93,11 +93,16 @@ impl Pause<'_> {
 struct Watch {
     at: Instant,
     calls: Calls,
+    /// Parts measured.
+    parts: usize,
 }
 
 impl Watch {
-    fn lap(&mut self, source: &dyn Source) -> (Duration, Calls) {
-        let before = std::mem::replace(self, Self { at: Instant::now(), calls: source.calls() });
-        (self.at.duration_since(before.at), self.calls.since(before.calls))
+    fn lap(&mut self, source: &dyn Source, asked: &mut Asked) -> Duration {
+        let (at, calls) = (Instant::now(), source.calls());
+        asked.add(self.parts, calls.since(self.calls));
+        let took = at.duration_since(self.at);
+        *self = Self { at, calls, parts: self.parts + 1 };
+        took
     }
 }

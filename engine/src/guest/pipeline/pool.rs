@@ -115,8 +115,8 @@ impl Pieces {
     }
 
     /// Leaves out what is filled in of the frames that `again` marks. Returns how many there are.
-    pub(in crate::guest) fn leave_out(&mut self, again: &DirtyBitmap) -> u64 {
-        self.filled.iter_mut().map(|piece| piece.leave_out(again) as u64).sum()
+    pub(in crate::guest) fn leave_out(&mut self, again: &DirtyBitmap) -> u32 {
+        self.filled.iter_mut().map(|piece| piece.leave_out(again) as u32).sum()
     }
 
     /// Waits for an empty piece, so that a pause that begins now has room.
