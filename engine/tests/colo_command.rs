@@ -1,14 +1,15 @@
 //! `colo compare` as an operator meets it, on captures that are made here, and on some of real guests.
 
+#[path = "support/tape.rs"]
+mod tape;
+
 use etherparse::PacketBuilder;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use tape::{CLIENT_MAC, Connection, GUEST_MAC, LATER, PRIMARY, Run, TWIN, Tape, service};
 use tempfile::TempDir;
-
-const GUEST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 fn understudy(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_understudy")).args(args).output().unwrap()
@@ -16,155 +17,6 @@ fn understudy(args: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
-}
-
-/// What a run of the guest had that another has otherwise.
-#[derive(Clone, Copy)]
-struct Run {
-    /// The guest's number and clock.
-    guest_sequence: u32,
-    guest_clock: u32,
-    client_port: u16,
-    client_sequence: u32,
-    /// Microseconds of the capture's clock.
-    begins_at: u64,
-    /// Microseconds from a request to its answer.
-    takes: u64,
-}
-
-const PRIMARY: Run = Run {
-    guest_sequence: 1000,
-    guest_clock: 77,
-    client_port: 40_001,
-    client_sequence: 500,
-    begins_at: 1_700_000_000_000_000,
-    takes: 200,
-};
-
-/// The twin that a mirror fed: of one client.
-const TWIN: Run = Run { guest_sequence: u32::MAX - 3, guest_clock: 999_000, takes: 900, ..PRIMARY };
-
-/// A guest that had its own client at another time.
-const LATER: Run =
-    Run { client_port: 51_777, client_sequence: 4_000_000_000, begins_at: 1_700_000_900_000_000, ..TWIN };
-
-/// A capture that is being made.
-struct Tape {
-    file: Vec<u8>,
-    now: u64,
-}
-
-impl Tape {
-    fn new(begins_at: u64) -> Self {
-        let words: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 1];
-        Self { file: words.iter().flat_map(|word| word.to_le_bytes()).collect(), now: begins_at }
-    }
-
-    fn frame(&mut self, frame: &[u8]) {
-        self.cut_frame(frame, frame.len());
-    }
-
-    fn cut_frame(&mut self, frame: &[u8], kept: usize) {
-        let seconds = (self.now / 1_000_000) as u32;
-        let words = [seconds, (self.now % 1_000_000) as u32, kept as u32, frame.len() as u32];
-        self.file.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-        self.file.extend(&frame[..kept]);
-    }
-}
-
-/// A TCP connection, recorded at the guest.
-struct Connection {
-    run: Run,
-    port: u16,
-    from_guest: u32,
-    from_client: u32,
-}
-
-impl Connection {
-    fn guest_frame(&self, tape: &Tape, flags: &str, payload: &[u8]) -> Vec<u8> {
-        let clock = self.run.guest_clock.wrapping_add((tape.now / 1000) as u32);
-        let options = [&[1, 1, 8, 10][..], &clock.to_be_bytes(), &[0, 0, 0, 9]].concat();
-        let packet = PacketBuilder::ethernet2(GUEST_MAC, CLIENT_MAC).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
-        let tcp = packet.tcp(80, self.port, self.from_guest, 500).ack(self.from_client);
-        let tcp = match flags {
-            "syn" => tcp.syn(),
-            "fin" => tcp.fin(),
-            _ => tcp,
-        };
-        let mut frame = Vec::new();
-        tcp.options_raw(&options).unwrap().write(&mut frame, payload).unwrap();
-        frame
-    }
-
-    fn client_frame(&self, flags: &str, payload: &[u8]) -> Vec<u8> {
-        let packet = PacketBuilder::ethernet2(CLIENT_MAC, GUEST_MAC).ipv4([10, 0, 0, 2], [10, 0, 0, 1], 64);
-        let tcp = packet.tcp(self.port, 80, self.from_client, 500);
-        let tcp = match flags {
-            "syn" => tcp.syn(),
-            "fin" => tcp.fin().ack(self.from_guest),
-            _ => tcp.ack(self.from_guest),
-        };
-        let mut frame = Vec::new();
-        tcp.write(&mut frame, payload).unwrap();
-        frame
-    }
-
-    fn open(tape: &mut Tape, run: Run, number: u16) -> Self {
-        let mut it = Self {
-            run,
-            port: run.client_port + number,
-            from_guest: run.guest_sequence,
-            from_client: run.client_sequence,
-        };
-        tape.frame(&it.client_frame("syn", b""));
-        it.from_client = it.from_client.wrapping_add(1);
-        tape.now += run.takes;
-        tape.frame(&it.guest_frame(tape, "syn", b""));
-        it.from_guest = it.from_guest.wrapping_add(1);
-        tape.now += 50;
-        tape.frame(&it.client_frame("", b""));
-        it
-    }
-
-    fn asked(&mut self, tape: &mut Tape, request: &[u8]) {
-        tape.now += 100;
-        tape.frame(&self.client_frame("", request));
-        self.from_client = self.from_client.wrapping_add(request.len() as u32);
-        tape.now += self.run.takes;
-    }
-
-    /// A request, and its answer in segments of this many bytes.
-    fn exchange(&mut self, tape: &mut Tape, request: &[u8], answer: &[u8], segment_bytes: usize) {
-        self.asked(tape, request);
-        for part in answer.chunks(segment_bytes) {
-            tape.frame(&self.guest_frame(tape, "", part));
-            self.from_guest = self.from_guest.wrapping_add(part.len() as u32);
-        }
-        tape.now += 60;
-        tape.frame(&self.client_frame("", b""));
-    }
-
-    fn close(mut self, tape: &mut Tape) {
-        tape.now += 70;
-        tape.frame(&self.client_frame("fin", b""));
-        self.from_client = self.from_client.wrapping_add(1);
-        tape.now += self.run.takes;
-        tape.frame(&self.guest_frame(tape, "fin", b""));
-        tape.now += 100_000;
-    }
-}
-
-/// Connections one after the other, each with these answers to as many requests.
-fn service(run: Run, connections: u16, answers: &[&[u8]], segment_bytes: usize) -> Tape {
-    let mut tape = Tape::new(run.begins_at);
-    for number in 0..connections {
-        let mut connection = Connection::open(&mut tape, run, number);
-        for answer in answers {
-            connection.exchange(&mut tape, b"GET /index.html\r\n", answer, segment_bytes);
-        }
-        connection.close(&mut tape);
-    }
-    tape
 }
 
 /// Captures in files.

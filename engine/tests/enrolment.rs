@@ -1,9 +1,12 @@
 //! Who is trusted changes while nodes run: by an invitation, by a removal, by a new key. Real processes.
 
+#[path = "support/asking.rs"]
+mod asking;
 #[path = "support/keys.rs"]
 mod keys;
 mod support;
 
+use asking::{GUEST, client, connected, guest, wait_for};
 use keys::{make, three, tls, trust};
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,37 +14,8 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::thread;
-use std::time::{Duration, Instant};
-use support::{HANG_GUARD, Running, free_address, node, witness};
-use understudy::control::{Client, GuestStatus, Status};
-
-const GUEST: &str = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
-
-fn client(root: &Path, node: &str) -> Client {
-    Client::new(root.join(format!("{node}.sock")))
-}
-
-fn wait_for<T>(client: &Client, what: impl Fn(&Status) -> Option<T>) -> T {
-    let began = Instant::now();
-    let mut last = None;
-    while began.elapsed() < HANG_GUARD {
-        last = client.status().ok();
-        if let Some(found) = last.as_ref().and_then(&what) {
-            return found;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("it never came to stand as wanted: {last:#?}");
-}
-
-fn guest(status: &Status, wanted: impl Fn(&GuestStatus) -> bool) -> Option<GuestStatus> {
-    status.guests.iter().find(|guest| guest.name == "g1" && wanted(guest)).cloned()
-}
-
-fn connected(status: &Status, peer: &str) -> Option<()> {
-    status.peers.iter().any(|it| it.node == peer && it.connected).then_some(())
-}
+use support::{Running, free_address, node, witness};
+use understudy::control::GuestStatus;
 
 fn understudy(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_understudy")).args(["--log", "error"]).args(words).output().unwrap()

@@ -2,10 +2,13 @@
 //!
 //! Not here: the channel in memory (`connection/channel/tests.rs`).
 
+#[path = "support/asking.rs"]
+mod asking;
 #[path = "support/keys.rs"]
 mod keys;
 mod support;
 
+use asking::{GUEST, client, connected, guest, wait_for};
 use keys::{make, three, tls, trust};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod,
@@ -20,39 +23,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running, free_address, node, witness};
 use understudy::connection::Channel;
-use understudy::control::{Client, GuestState, GuestStatus, Status};
+use understudy::control::{Client, GuestState};
 use understudy::trust::Credentials;
 use understudy_session::NodeName;
-
-const GUEST: &str = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
-
-fn client(root: &Path, node: &str) -> Client {
-    Client::new(root.join(format!("{node}.sock")))
-}
-
-fn wait_for<T>(client: &Client, what: impl Fn(&Status) -> Option<T>) -> T {
-    let began = Instant::now();
-    let mut last = None;
-    while began.elapsed() < HANG_GUARD {
-        last = client.status().ok();
-        if let Some(found) = last.as_ref().and_then(&what) {
-            return found;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("it never came to stand as wanted: {last:#?}");
-}
-
-fn guest(status: &Status, wanted: impl Fn(&GuestStatus) -> bool) -> Option<GuestStatus> {
-    status.guests.iter().find(|guest| guest.name == "g1" && wanted(guest)).cloned()
-}
-
-fn connected(status: &Status, peer: &str) -> Option<()> {
-    status.peers.iter().any(|it| it.node == peer && it.connected).then_some(())
-}
 
 /// Waits until the reason why there is no link to `peer` has these words.
 fn says(client: &Client, peer: &str, words: &str) {

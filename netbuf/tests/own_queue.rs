@@ -9,7 +9,7 @@ use rig::{GUEST_MAC, Rig, engine, inventory, ip, stay_on_one_processor, wait_unt
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{Connection, CutOff, KernelError, OutputCommit, OwnQueue, Start, leftovers};
+use understudy_netbuf::kernel::{Connection, KernelError, OutputCommit, OwnQueue, Start, leftovers};
 
 const REVERSE_ARP: [u8; 2] = [0x80, 0x35];
 
@@ -91,10 +91,10 @@ fn a_killed_engine_leaves_output_held_and_a_new_one_takes_over() {
     let capture = Capture::start(&rig.outside);
     let (guest, mut acks) = (Guest::new(&rig, Epoch(0)), AckLog::default());
     let mut engine = engine::start("own");
-    (0..20).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..20);
     engine.kill().unwrap();
     engine.wait().unwrap();
-    (20..40).for_each(|sequence| guest.send(sequence));
+    guest.send_all(20..40);
     let_pass();
     let found = leftovers::find(&mut Connection::open().unwrap()).unwrap();
     assert_eq!(found.len(), 1);
@@ -102,11 +102,9 @@ fn a_killed_engine_leaves_output_held_and_a_new_one_takes_over() {
     assert_eq!(found[0].interface(), "vif1.0");
     assert!(found[0].to_string().contains("output is dropped"), "{}", found[0]);
     let output = attach(Start::Holding);
-    (40..60).for_each(|sequence| guest.send(sequence));
+    guest.send_all(40..60);
     let_pass();
-    let ended = guest.checkpoint(&output);
-    acks.ack(ended);
-    output.release(ended).unwrap();
+    guest.checkpoint_and_release(&output, &mut acks);
     let seen = capture.finish();
     let verdict = Verdict::of(&seen, &acks, 60);
     // What the dead engine held is lost with it, as frames on a wire are; nothing of it came out.
@@ -134,7 +132,7 @@ fn leftovers_of_a_killed_engine_are_repaired() {
     scenario::nothing_is_left(&before);
     let capture = Capture::start(&rig.outside);
     let guest = Guest::new(&rig, Epoch(0));
-    (0..20).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..20);
     assert_eq!(capture.finish().iter().filter(|seen| seen.told.is_some()).count(), 20);
 }
 
@@ -166,11 +164,11 @@ fn output_passes_until_the_first_cut_and_none_slips_through_at_the_switch() {
     let mut acks = AckLog::default();
     // Output of the time before protection needs none.
     acks.ack(Epoch(0));
-    (0..50).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..50);
     let output = attach(Start::Passing);
-    (50..100).for_each(|sequence| guest.send(sequence));
+    guest.send_all(50..100);
     guest.checkpoint(&output);
-    (100..150).for_each(|sequence| guest.send(sequence));
+    guest.send_all(100..150);
     let_pass();
     let ended = guest.checkpoint(&output);
     // The guest's kernel may say a word of its own.
@@ -188,14 +186,14 @@ fn a_full_queue_warns_drops_and_counts() {
     let limits = Limits { bytes_max: 100 * 170, frames_max: 1000, pressure_percent: 50 };
     let output = OwnQueue::attach(&["vif1.0"], Epoch(0), limits, Start::Holding).unwrap();
     let guest = Guest::new(&rig, Epoch(0));
-    (0..40).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..40);
     let_pass();
     assert!(!output.take_pressure());
-    (40..60).for_each(|sequence| guest.send(sequence));
+    guest.send_all(40..60);
     let_pass();
     assert!(output.take_pressure());
     assert!(!output.take_pressure());
-    (60..200).for_each(|sequence| guest.send(sequence));
+    guest.send_all(60..200);
     let_pass();
     let stats = output.stats().unwrap();
     // The guest's kernel may say a word of its own.
@@ -218,10 +216,10 @@ fn pressure_is_told_without_being_asked_for() {
     told.recv().unwrap();
     output.tell_at(None); // frames that wait are no news to a clock
     let guest = Guest::new(&rig, Epoch(0));
-    (0..20).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..20);
     let_pass();
     assert!(told.try_recv().is_err());
-    (20..70).for_each(|sequence| guest.send(sequence));
+    guest.send_all(20..70);
     told.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
     assert!(output.take_pressure());
 }
@@ -258,15 +256,15 @@ fn a_fenced_queue_lets_nothing_out() {
     let_pass();
     let capture = Capture::start(&rig.outside);
     let guest = Guest::new(&rig, Epoch(0));
-    (0..20).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..20);
     let ended = guest.checkpoint(&output);
     output.fence().unwrap();
     output.release(ended).unwrap();
     output.pass().unwrap();
-    (20..40).for_each(|sequence| guest.send(sequence));
+    guest.send_all(20..40);
     let_pass();
     assert!(matches!(output.detach(), Err(KernelError::StillHolding)));
-    (40..60).for_each(|sequence| guest.send(sequence));
+    guest.send_all(40..60);
     let leaked: Vec<_> = capture.finish().into_iter().filter(|seen| seen.from_guest).collect();
     assert_eq!(leaked, []);
 }
@@ -289,7 +287,7 @@ fn a_removed_interface_is_a_typed_error_and_others_go_on() {
     let guest = Guest::new(&rig, Epoch(0));
     guest.checkpoint(&output);
     ip("link del us-vif1.1");
-    (0..50).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..50);
     let_pass();
     // It is made anew meanwhile; whoever cuts before that is told.
     let cut = output.cut(Epoch(1));
@@ -351,77 +349,11 @@ fn a_renamed_interface_stays_held() {
     ip("link set vif7.0 up");
     wait_until_forwarding("vif7.0");
     guest.send_until_held(&output);
-    (0..50).for_each(|sequence| guest.send(sequence));
+    guest.send_all(0..50);
     let_pass();
-    let ended = guest.checkpoint(&output);
-    acks.ack(ended);
-    output.release(ended).unwrap();
+    guest.checkpoint_and_release(&output, &mut acks);
     let verdict = Verdict::of(&capture.finish(), &acks, 50);
     assert!(verdict.is_clean(), "{verdict:?}");
-}
-
-/// Something of the host's own has the name that the tap would get.
-fn take_the_name_of_the_tap() {
-    ip("link add us-vif1.0 type bridge");
-}
-
-#[test]
-#[ignore = "needs root and network namespaces"]
-fn what_cannot_be_held_is_cut_off_until_it_can_be() {
-    let rig = Rig::new();
-    let before = inventory();
-    take_the_name_of_the_tap();
-    let refused = OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
-    assert!(matches!(refused, Err(KernelError::Foreign { name }) if name == "us-vif1.0"));
-    let cut_off = CutOff::new("vif1.0").unwrap();
-    let_pass();
-    let capture = Capture::start(&rig.outside);
-    let guest = Guest::new(&rig, Epoch(0));
-    (0..20).for_each(|sequence| guest.send(sequence));
-    // As a hotplug script does.
-    ip("link set vif1.0 up");
-    cut_off.renew().unwrap();
-    (20..40).for_each(|sequence| guest.send(sequence));
-    let_pass();
-    ip("link del us-vif1.0");
-    let output = attach(Start::Holding);
-    cut_off.replaced().unwrap();
-    (40..60).for_each(|sequence| guest.send(sequence));
-    let_pass();
-    let mut acks = AckLog::default();
-    let ended = guest.checkpoint(&output);
-    acks.ack(ended);
-    output.release(ended).unwrap();
-    let verdict = Verdict::of(&capture.finish(), &acks, 60);
-    assert_eq!((verdict.seen, verdict.early, verdict.lost), (20, 0, 40), "{verdict:?}");
-    output.pass().unwrap();
-    output.detach().unwrap();
-    scenario::nothing_is_left(&before);
-}
-
-#[test]
-#[ignore = "needs root and network namespaces"]
-fn what_was_cut_off_passes_again_and_a_dead_engines_cut_is_found() {
-    let rig = Rig::new();
-    let before = inventory();
-    CutOff::new("vif1.0").unwrap().lift().unwrap();
-    scenario::nothing_is_left(&before);
-    let capture = Capture::start(&rig.outside);
-    let guest = Guest::new(&rig, Epoch(0));
-    (0..20).for_each(|sequence| guest.send(sequence));
-    let_pass();
-    let mut engine = engine::start("cut off");
-    (20..40).for_each(|sequence| guest.send(sequence));
-    engine.kill().unwrap();
-    engine.wait().unwrap();
-    (40..60).for_each(|sequence| guest.send(sequence));
-    let told = capture.finish().into_iter().filter_map(|seen| seen.told).count();
-    assert_eq!(told, 20, "only what was sent before it was cut off");
-    let mut connection = Connection::open().unwrap();
-    let found = leftovers::find(&mut connection).unwrap();
-    assert_eq!((found.len(), found[0].interface(), found[0].in_use()), (1, "vif1.0", false));
-    leftovers::repair(&mut connection, &found[0]).unwrap();
-    scenario::nothing_is_left(&before);
 }
 
 #[test]

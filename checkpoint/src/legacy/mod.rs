@@ -38,6 +38,7 @@ mod reader;
 mod recognise;
 mod remembered;
 mod tail;
+mod tmem;
 mod toolstack;
 mod transfer;
 mod word_size;

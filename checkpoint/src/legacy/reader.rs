@@ -13,9 +13,6 @@
 //!
 //! Nothing on the wire says whether another body follows a tail: whoever uses the reader decides
 //! ([`begin_body`](Reader::begin_body)).
-//!
-//! Transcendent memory: pools, each with its number of pages, until the number of a pool is all ones. A pool that holds
-//! pages is refused, as no Xen since 4.13 could give them back to the guest.
 
 use super::batch;
 use super::bytes::{u32_at, u64_at};
@@ -30,6 +27,7 @@ use super::tail::{
     CONTEXT_HEAD_BYTES, EMULATOR_HEAD_BYTES, EXTENDED_BYTES, RINGS_BYTES, XSAVE_HEAD_BYTES, context_bytes,
     emulator_bytes, emulator_until_end, xsave_bytes,
 };
+use super::tmem;
 use crate::PAGE_SIZE;
 use crate::stream::compressed_by;
 use crate::stream::libxc::{DomainType, GuestWidth, VcpuPart};
@@ -53,11 +51,6 @@ enum State {
     SharedInfo,
     Over,
 }
-
-const TMEM_END: u32 = u32::MAX;
-const TMEM_NUMBER_BYTES: usize = 4;
-const TMEM_POOL_BYTES: usize = 28;
-const TMEM_EXTRA_BYTES: usize = 32;
 
 /// Reads legacy streams.
 #[derive(Debug)]
@@ -208,8 +201,8 @@ impl Reader {
             State::Info { left } => info::needed(input, left)?,
             State::Frames => self.frame_count() * self.head().word.bytes(),
             State::Chunk => chunk::needed(input, self.head().word)?,
-            State::TmemPool => tmem_bytes(input, TMEM_POOL_BYTES),
-            State::TmemExtra => tmem_bytes(input, TMEM_EXTRA_BYTES),
+            State::TmemPool => tmem::needed(input, tmem::POOL_BYTES),
+            State::TmemExtra => tmem::needed(input, tmem::EXTRA_BYTES),
             State::Rings => RINGS_BYTES,
             State::Context => context_bytes(input)?,
             State::Emulator => emulator_bytes(input)?.expect("its length was told before"),
@@ -350,15 +343,10 @@ impl Reader {
     }
 
     fn take_tmem(&mut self, bytes: &[u8]) -> Result<Item<'static>, Defect> {
-        if u32_at(bytes, 0) == TMEM_END {
+        if tmem::is_end(bytes) {
             self.state = State::Chunk;
-        } else if self.state == State::TmemPool && u32_at(bytes, 8) != 0 {
-            let (pool, pages) = (u32_at(bytes, 0), u32_at(bytes, 8));
-            let detail = format!(
-                "Pool {pool} of transcendent memory holds {pages} pages of the guest. No Xen since 4.13 has such memory: \
-                 the guest would lose them, so the stream is not converted"
-            );
-            return Err(Defect::new(Rule::Tmem, detail));
+        } else if self.state == State::TmemPool {
+            tmem::check_pool(bytes)?;
         }
         Ok(Item::Tmem)
     }
@@ -396,9 +384,4 @@ impl Reader {
         let blob = if part == VcpuPart::Xsave { &bytes[XSAVE_HEAD_BYTES..] } else { bytes };
         Item::Vcpu { id: self.vcpus[index], part, blob }
     }
-}
-
-/// Bytes of a part of transcendent memory: the end has a number only.
-fn tmem_bytes(input: &[u8], bytes: usize) -> usize {
-    if input.len() < TMEM_NUMBER_BYTES || u32_at(input, 0) == TMEM_END { TMEM_NUMBER_BYTES } else { bytes }
 }

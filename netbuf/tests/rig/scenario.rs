@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,18 @@ impl Guest {
         let epoch = self.running.read();
         let protocol = PROTOCOLS[sequence as usize % PROTOCOLS.len()];
         transmit(&self.socket, &frame(protocol, *epoch, sequence));
+    }
+
+    /// Sends the frames of these numbers.
+    pub(crate) fn send_all(&self, sequences: Range<u64>) {
+        sequences.for_each(|sequence| self.send(sequence));
+    }
+
+    /// Takes a checkpoint that is acked at once, and lets its output go.
+    pub(crate) fn checkpoint_and_release(&self, output: &dyn OutputCommit, acks: &mut AckLog) {
+        let ended = self.checkpoint(output);
+        acks.ack(ended);
+        output.release(ended).unwrap();
     }
 
     /// Sends frames that no judge counts until one is held: a link that just came up drops the first ones.

@@ -9,14 +9,16 @@
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
+mod activation;
+
 use super::in_memory::InMemory;
-use super::keeping::{Keeping, NotTheGuest};
+use super::keeping::Keeping;
 use super::work::{Committed, Held, Work};
-use crate::guest::copy::{CopyOrder, Traffic};
+use crate::guest::copy::CopyOrder;
 use crate::guest::disks::HeldDisks;
 use crate::guest::disks::held::DisksError;
 use crate::guest::host::Host;
-use crate::guest::replica::{NotStarted, Replica, Start};
+use crate::guest::replica::Replica;
 use crate::guest::report::{Report, Reporter};
 use crate::memory;
 use crossbeam::channel::{Receiver as Inbox, TryRecvError};
@@ -409,52 +411,6 @@ impl ReceiveThread {
         Some(Committed { epoch, image: self.receiver.sink().to_image()? })
     }
 
-    fn pause_older(&self, newest: Generation) {
-        let Held { name, host, .. } = &self.held;
-        if let Err(error) = host.pause_older(name, newest) {
-            tracing::error!(guest = name, %error, "What an earlier engine left of the guest cannot be paused");
-        }
-    }
-
-    fn end_older(&self, newest: Generation) {
-        let Held { name, host, .. } = &self.held;
-        if let Err(error) = host.end_older(name, newest) {
-            tracing::error!(guest = name, %error, "What an earlier engine left of the guest cannot be ended");
-        }
-    }
-
-    /// `None` if the guest runs, or nothing is left of it here.
-    fn activate(
-        mut self,
-        generation: Generation,
-        open: Epoch,
-        through: Option<&Arc<Traffic>>,
-    ) -> Option<Self> {
-        self.end_older(generation);
-        if let Some(mut disks) = self.disks.take()
-            && let Err(error) = disks.hand_over(generation)
-        {
-            // What failed fails again in this life; the disk is whole, and the next one may have it.
-            self.reporter.tell(Report::ActivationFailed { error: error.to_string() });
-            return None;
-        }
-        let replica = self.take_replica();
-        let Held { name, description: what, .. } = &self.held;
-        let (report, replica) = match replica.activate(&Start { name, what, generation, open, through }) {
-            Ok(guest) => (Report::Activated { guest }, None),
-            Err(NotStarted { why, replica: None }) => (Report::ActivationFailed { error: why }, None),
-            Err(NotStarted { why, replica }) => (Report::ActivationDelayed { error: why }, replica),
-        };
-        if let Some(replica) = replica {
-            *self.receiver.sink_mut() = replica;
-            self.is_last_copy = true;
-            self.reporter.tell(report);
-            return Some(self);
-        }
-        self.reporter.tell(report);
-        None
-    }
-
     fn order(&mut self, order: CopyOrder) {
         let is_drop = matches!(order, CopyOrder::Drop);
         if let Some(report) = self.copy.order(order, &self.receiver, &self.held) {
@@ -487,56 +443,6 @@ impl ReceiveThread {
     fn commit_put_off(&mut self) {
         while let Some(epoch) = self.copy.next_put_off() {
             self.commit(epoch);
-        }
-    }
-
-    /// `None` if the copy is the guest now.
-    fn activate_copy(mut self, generation: Generation, open: Epoch) -> Option<Self> {
-        self.end_older(generation);
-        self.set_to_end();
-        let (name, what) = (&self.held.name, &self.held.description);
-        match self.copy.begin(&Start { name, what, generation, open, through: None }) {
-            Ok(guest) => {
-                self.reporter.tell(Report::Activated { guest });
-                None
-            }
-            Err(NotTheGuest { why, is_gone }) => {
-                if is_gone {
-                    self.reporter.tell(Report::CopyEnded { error: why.clone() });
-                }
-                self.is_last_copy = true;
-                self.reporter.tell(Report::ActivationDelayed { error: why });
-                Some(self)
-            }
-        }
-    }
-
-    fn take_replica(&mut self) -> Box<dyn Replica> {
-        std::mem::replace(self.receiver.sink_mut(), in_memory(0, &self.held.host))
-    }
-
-    /// Nobody tries any more to start the guest: a person may.
-    fn save(&mut self) {
-        if !self.is_last_copy {
-            return;
-        }
-        let Held { name, description, .. } = &self.held;
-        let advice = match self.receiver.sink().save(name, description) {
-            Ok(file) => {
-                let file = file.display();
-                self.is_last_copy = false;
-                format!(
-                    "the last commit is in {file}: make room and run `xl restore {file}`, unless the guest runs elsewhere"
-                )
-            }
-            Err(why) => format!(
-                "the last commit is in this process alone ({why}): make room and end the node (SIGTERM), which saves it"
-            ),
-        };
-        tracing::error!(guest = name, advice, "Nobody tries any more to start the guest here");
-        self.reporter.tell(Report::ImageSaved { advice });
-        if !self.is_last_copy {
-            self.take_replica();
         }
     }
 }
