@@ -68,12 +68,7 @@ pub enum BlackholeError {
     },
     /// A thread panicked.
     #[error("its {worker} thread panicked: {message}")]
-    Panicked {
-        /// The thread.
-        worker: &'static str,
-        /// The panic's message.
-        message: String,
-    },
+    Panicked { worker: &'static str, message: String },
     /// A thread does not answer.
     #[error(transparent)]
     Stuck(#[from] Stuck),

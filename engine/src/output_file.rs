@@ -40,14 +40,7 @@ pub enum OutputError {
     NoDirectory(PathBuf),
     /// The system refused. An existing file is unchanged.
     #[error("{path} cannot be written: {attempt}: {source}")]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// The failed operation.
-        attempt: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
+    Io { path: PathBuf, attempt: &'static str, source: io::Error },
 }
 
 impl OutputError {

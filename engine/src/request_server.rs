@@ -64,7 +64,6 @@ pub struct ClientId {
 /// One request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
-    /// Whom to answer.
     pub client: ClientId,
     /// What was asked; cut off, and so not whole, at the limit.
     pub bytes: Vec<u8>,

@@ -80,7 +80,6 @@ pub enum CliError {
     System {
         /// The failed operation, in words.
         attempt: String,
-        /// The system's error.
         #[source]
         source: std::io::Error,
     },

@@ -92,7 +92,6 @@ fn out_of_bounds(name: &'static str, given: String, least: String, most: String)
 /// Memory of this host, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostMemory {
-    /// All of it.
     pub total: u64,
     /// What can be had without taking it from anybody.
     pub available: u64,

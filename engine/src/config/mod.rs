@@ -51,9 +51,7 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("Cannot read the configuration file {path}")]
     Read {
-        /// Which file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
@@ -63,7 +61,6 @@ pub enum ConfigError {
     /// The file is not what it should be: syntax, an unknown key, a value of the wrong form.
     #[error("The configuration file {path} is not valid: {reason}")]
     Parse {
-        /// Which file.
         path: PathBuf,
         /// The parser's words, with line and column.
         reason: String,
@@ -79,16 +76,7 @@ pub enum ConfigError {
     Transport(#[from] TransportError),
     /// A value that cannot work.
     #[error("{name} is {given}; it may be from {least} to {most}")]
-    OutOfBounds {
-        /// Which.
-        name: &'static str,
-        /// What was given.
-        given: String,
-        /// The smallest.
-        least: String,
-        /// The largest.
-        most: String,
-    },
+    OutOfBounds { name: &'static str, given: String, least: String, most: String },
     /// Values that contradict each other.
     #[error("{0}")]
     Conflict(String),
@@ -161,7 +149,6 @@ impl Default for Limits {
 /// A node, decided and checked.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// This node.
     pub node: NodeName,
     /// Where peers connect to; one address at least.
     pub listen: Vec<SocketAddr>,
@@ -185,9 +172,7 @@ pub struct NodeConfig {
     pub lab: Conditions,
     /// How copies that run are used.
     pub colo: ColoConfig,
-    /// Times.
     pub timing: Timing,
-    /// Bounds.
     pub limits: Limits,
     /// What connections are allowed; every address above passed it.
     pub transport: Transport,

@@ -8,7 +8,6 @@ use understudy_session::NodeName;
 /// Another node and where it listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
-    /// Its name.
     pub name: NodeName,
     /// Where it listens, the network that is preferred first.
     pub addresses: Vec<PeerAddress>,

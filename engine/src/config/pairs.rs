@@ -21,16 +21,10 @@ pub enum PairError {
     Twice(String),
     /// No such key.
     #[error("{key:?} is not one of {keys}")]
-    UnknownKey {
-        /// What was given.
-        key: String,
-        /// What may be.
-        keys: String,
-    },
+    UnknownKey { key: String, keys: String },
     /// A load has settings of its own, which follow it.
     #[error("{key} is a setting of the load; write it right after that, as in load=mixed,{pair}")]
     NotBehindLoad {
-        /// What was given.
         key: String,
         /// With its value.
         pair: String,

@@ -10,66 +10,49 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A node that does not answer within this long hangs; its loop answers in microseconds.
+/// A node that does not answer within this time hangs: its loop answers in microseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// An answer is no longer than this: some kilobytes for each of a thousand guests.
+/// Upper bound of an answer: some kilobytes for each of a thousand guests.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// Why there is no answer, or not the one hoped for.
+/// Why a request failed.
 #[derive(thiserror::Error, Debug)]
 pub enum ClientError {
-    /// There is no socket, or nobody behind it.
+    /// There is no socket, or no process listens on it.
     #[error("No node answers at {path}: {source}; is it running, and is this its --control?")]
-    Unreachable {
-        /// Path of the socket.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The socket is another user's.
+    Unreachable { path: PathBuf, source: io::Error },
+    /// The socket belongs to another user.
     #[error("{path} is for its owner alone; ask as the user that runs the node (root, mostly): {source}")]
-    NotAllowed {
-        /// Path of the socket.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// There is something else.
+    NotAllowed { path: PathBuf, source: io::Error },
+    /// The path is no socket.
     #[error("No node answers at {path}, which is no socket; give its --control")]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// A node is there, and stopped or hung.
+    NotASocket { path: PathBuf },
+    /// The node is stopped or hangs.
     #[error(
         "The node at {path} has not answered for {} s: it is stopped, or hangs; its guests may be taken over",
         ANSWER_MAX.as_secs()
     )]
-    Hangs {
-        /// Path of the socket.
-        path: PathBuf,
-    },
-    /// A node is there and does not answer as it should.
+    Hangs { path: PathBuf },
+    /// The node's answer is malformed.
     #[error("The node at {path} does not answer as it should: {reason}")]
     BadAnswer {
-        /// Path of the socket.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The node will not do it.
+    /// The node refuses.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Asks the node behind one control socket; a connection for each question.
+/// A client of one control socket. Each request uses a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
 }
 
-/// Why nobody could be asked at `path`.
+/// Why the connection to `path` failed.
 fn unreachable(path: &Path, source: io::Error) -> ClientError {
     let path = path.to_owned();
     match source.kind() {
@@ -81,12 +64,12 @@ fn unreachable(path: &Path, source: io::Error) -> ClientError {
 }
 
 impl Client {
-    /// A client of the node whose control socket is at `path`. Connects when asked.
+    /// A client of the node whose control socket is at `path`. Connects for each request.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self { path: path.as_ref().to_owned() }
     }
 
-    /// How everything stands.
+    /// The node's status.
     pub fn status(&self) -> Result<Status, ClientError> {
         match self.ask(&Request::Status)? {
             Response::Status { status } if status.format == FORMAT => Ok(*status),
@@ -100,7 +83,7 @@ impl Client {
         }
     }
 
-    /// What has changed since the event of a number; waited for, if there is nothing yet.
+    /// The events after a number; waits if there are none yet.
     pub fn events(&self, after: u64, wait_ms: u64) -> Result<Events, ClientError> {
         match self.ask(&Request::Events { after, wait_ms })? {
             Response::Events { events } => Ok(events),
@@ -111,7 +94,7 @@ impl Client {
         }
     }
 
-    /// Begins what the operator wishes for `guest`; [`status`](Self::status) shows how it goes on.
+    /// Begins an operation on `guest`; [`status`](Self::status) shows its progress.
     pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), ClientError> {
         self.begin(&Request::Wish { guest: guest.to_owned(), wish, even_in_maintenance: false })
     }
@@ -121,23 +104,23 @@ impl Client {
         self.begin(&Request::Wish { guest: guest.to_owned(), wish: Wish::Switchover, even_in_maintenance })
     }
 
-    /// Has a guest protected: one of the node's again, or a Xen guest of its host from now on.
+    /// Protects a guest: one that the node knows, or a Xen guest of its host.
     pub fn protect(&self, protection: Protection) -> Result<(), ClientError> {
         self.begin(&Request::Protect(protection))
     }
 
-    /// Has the node read its certificates anew.
+    /// Makes the node reload its certificates.
     pub fn reload(&self) -> Result<(), ClientError> {
         self.begin(&Request::Reload)
     }
 
-    /// Has the node take no new copies, or take them again.
+    /// Switches maintenance, in which the node takes no new copies, on or off.
     pub fn maintenance(&self, on: bool) -> Result<(), ClientError> {
         self.begin(&Request::Maintenance { on })
     }
 
-    /// Begins to write the committed image of a guest held there to `path`, an absolute one. The file appears
-    /// when it is whole.
+    /// Begins to write the committed image of a guest held there to the absolute `path`. The file appears
+    /// when it is complete.
     pub fn export(&self, guest: &str, path: &Path) -> Result<(), ClientError> {
         self.begin(&Request::Export { guest: guest.to_owned(), path: path.to_owned() })
     }

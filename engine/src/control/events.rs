@@ -4,13 +4,13 @@
 use super::GuestRole;
 use serde::{Deserialize, Serialize};
 
-/// Events in one answer, at most.
+/// The most events in one answer.
 pub const ANSWERED_MAX: usize = 256;
 
-/// How long a node has somebody wait for the next event, at most: shorter than a client waits for an answer.
+/// The longest time that a node delays an answer until the next event: shorter than a client waits for an answer.
 pub const WAIT_MS_MAX: u64 = 3_000;
 
-/// Of what something changed.
+/// The subject of an event.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
@@ -29,37 +29,36 @@ pub enum Subject {
 /// One change.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// Counted from 1 since the node began; none is left out.
+    /// Numbered from 1 since the node started, without gaps.
     pub number: u64,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
     /// Of what.
     pub subject: Subject,
-    /// Whose: the guest's, the peer's, or the node's name.
+    /// The name of the guest, the peer or the node.
     pub name: String,
-    /// How it stands now.
+    /// The state now.
     pub state: String,
-    /// How it stood before; empty the first time.
+    /// The state before; empty the first time.
     pub was: String,
-    /// What this node is to the guest; nothing for others.
+    /// The node's role for the guest; empty for other subjects.
     pub role: Option<GuestRole>,
-    /// The guest's fencing token; nothing for others.
+    /// The guest's fencing token; empty for other subjects.
     pub generation: Option<u64>,
-    /// Why, in words; empty if there is nothing to say.
+    /// The reason in words; may be empty.
     pub reason: String,
 }
 
 /// An answer.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Events {
-    /// The node.
     pub node: String,
-    /// Its process: numbers of another one are other numbers.
+    /// Identifies the process: another process numbers its events anew.
     pub pid: u32,
     /// The newest number given.
     pub newest: u64,
-    /// How many that were asked for are gone: they were asked for too late.
+    /// The number of requested events that are no longer kept.
     pub lost: u64,
-    /// In order; there may be more.
+    /// In order; more may follow.
     pub events: Vec<Event>,
 }

@@ -42,7 +42,7 @@ use mio::net::UnixListener;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What an operator may wish for one guest.
+/// An operation that an operator can request for one guest.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Wish {
@@ -60,43 +60,37 @@ pub enum Wish {
     Discard,
 }
 
-/// A question to a node.
+/// A request to a node.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// How does everything stand?
+    /// The node's status.
     Status,
-    /// Do this for a guest.
+    /// An operation on a guest.
     Wish {
-        /// Name of the guest.
         guest: String,
-        /// What to do.
         wish: Wish,
         /// A switchover may go to a host in maintenance.
         #[serde(default, skip_serializing_if = "is_no")]
         even_in_maintenance: bool,
     },
-    /// Protect a guest: one of the node's again, or a Xen guest of this host from now on.
+    /// Protect a guest: one that the node knows, or a Xen guest of this host.
     Protect(Protection),
     /// Read the certificates anew.
     Reload,
-    /// What has changed?
+    /// The events after a number.
     Events {
-        /// Since the event of this number; 0 for all that are kept.
+        /// The number of the last event that the client knows; 0 for all that are kept.
         after: u64,
-        /// How long to wait if there is nothing yet.
+        /// How long to wait if there are no events yet.
         wait_ms: u64,
     },
-    /// Take no new copies from now on, or take them again; answered once that is durable.
-    Maintenance {
-        /// Which of them.
-        on: bool,
-    },
+    /// Switch maintenance on or off; answered once the change is durable.
+    Maintenance { on: bool },
     /// Write the committed image of a guest held here as a file that `xl restore` takes.
     Export {
-        /// Name of the guest.
         guest: String,
-        /// Where; an absolute path. The file appears there when it is whole.
+        /// An absolute path. The file appears there when it is complete.
         path: PathBuf,
     },
 }
@@ -106,24 +100,23 @@ fn is_no(flag: &bool) -> bool {
     !flag
 }
 
-/// Which guest to protect, and how.
+/// A request to protect a guest.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Protection {
-    /// Name of the guest.
     pub guest: String,
     /// The peer that is to hold its copy; needed only if there are several.
     pub to: Option<String>,
-    /// From the end of one pause to the beginning of the next, in milliseconds; else as it is, or the node's.
+    /// Time between two pauses in milliseconds; by default the guest's present setting, or the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
-    /// Budgets, if its checkpoints are to go by output, as in `interval-max=100ms,pause-share=10%`, or `output`.
+    /// Budgets for pacing by output, such as `interval-max=100ms,pause-share=10%`, or `output`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pacing: Option<String>,
-    /// How changed pages are found; else in Xen's log. Not of a guest that is here already.
+    /// How changed pages are found; by default in Xen's log. Cannot be given for a guest that the node knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find_changes: Option<FindChanges>,
-    /// How it is protected; else as it is, or by checkpoints alone.
+    /// The mode of protection; by default the present one, or checkpoints alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<ModeChoice>,
 }
@@ -132,37 +125,31 @@ pub struct Protection {
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Response {
-    /// To [`Request::Status`].
-    Status {
-        /// All of it.
-        status: Box<Status>,
-    },
-    /// To [`Request::Events`].
-    Events {
-        /// What there is.
-        events: Events,
-    },
-    /// The wish is begun; `status` shows how it goes on. The export is begun; its file appears when it is whole.
+    /// Answers [`Request::Status`].
+    Status { status: Box<Status> },
+    /// Answers [`Request::Events`].
+    Events { events: Events },
+    /// The operation has begun, and `status` shows its progress. An export has begun, and its file appears when it is complete.
     Accepted,
-    /// The node will not do it.
+    /// The node refuses.
     Refused {
         /// Why, and what to do.
         reason: String,
     },
 }
 
-/// Whether a question is a whole line.
+/// Whether a request is a complete line.
 fn is_line(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n")
 }
 
-/// Reads a question; the error is the answer to it.
+/// Parses a request; the error is the answer to send.
 pub fn parse_request(line: &[u8]) -> Result<Request, Response> {
     serde_json::from_slice(line)
         .map_err(|error| Response::Refused { reason: format!("Not a request of this version: {error}") })
 }
 
-/// Writes an answer.
+/// Encodes an answer as one line.
 pub fn line_of<T: Serialize>(message: &T) -> Vec<u8> {
     let mut line = serde_json::to_vec(message).expect("requests and answers are plain data");
     line.push(b'\n');

@@ -22,32 +22,22 @@ use std::time::Duration;
 /// Why there is no control socket.
 #[derive(thiserror::Error, Debug)]
 pub enum SocketError {
-    /// A file, a directory, a link: somebody else's.
+    /// The path is a file, a directory or a link.
     #[error("{0} is there and is no socket; it is left alone. Give --control another path")]
     NotASocket(PathBuf),
-    /// Another node's.
+    /// Another node listens there.
     #[error("Another node answers at {0}; give each node of a host its own --control")]
     InUse(PathBuf),
-    /// This user may make none there.
+    /// This user may not create a socket there.
     #[error(
         "This user may not make {path}: {source}; run the node as root, or give --control a path in a directory of yours"
     )]
-    NotAllowed {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Nothing can be made there.
+    NotAllowed { path: PathBuf, source: io::Error },
+    /// The socket cannot be created.
     #[error(
         "Cannot listen on {path}: {source}; give --control a path in a directory that is there and yours"
     )]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 /// The file of a socket that this process listens on. Dropping it removes the file.
@@ -71,7 +61,7 @@ impl SocketError {
 }
 
 impl SocketFile {
-    /// Whether nothing is where it was made.
+    /// Whether the socket's file is gone.
     pub fn is_gone(&self) -> bool {
         fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
@@ -90,7 +80,7 @@ fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Listens at `path`. A directory that is missing is made, if its own is there.
+/// Listens at `path`. Creates the last directory of `path` if it is missing.
 pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let failed = |source| SocketError::at(path, source);
     make_directory(path).map_err(failed)?;
@@ -105,8 +95,8 @@ pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     Ok((listener, SocketFile { path: path.to_owned(), identity }))
 }
 
-/// Connects; a process that takes nobody in, such as a stopped one, is waited for no longer than this. The standard
-/// library's way waits for ever once the queue of such a process is full.
+/// Connects, and waits no longer than this for a process that accepts no connections, such as a stopped one. The standard
+/// library waits for ever once the queue of such a process is full.
 pub(super) fn connect(path: &Path, within_max: Duration) -> io::Result<UnixStream> {
     let address = UnixAddr::new(path)?;
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
@@ -123,7 +113,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what a dead node left, and nothing else.
+/// Removes a dead node's socket, and nothing else.
 fn make_room(path: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::at(path, source);
     match fs::symlink_metadata(path) {
@@ -179,7 +169,7 @@ mod tests {
         assert!(matches!(at(io::ErrorKind::NotFound), SocketError::Io { .. }));
     }
 
-    /// More than any queue holds; the kernel's own limit is lower where it is not raised.
+    /// More than any queue holds; the kernel's own limit is lower by default.
     const FULL: usize = 70_000;
 
     #[test]

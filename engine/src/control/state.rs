@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How a guest stands.
+/// State of a guest.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum GuestState {
@@ -86,13 +86,13 @@ impl GuestState {
         Self::ActivationFailed,
     ];
 
-    /// For a person: without the underscores of the name.
+    /// For people: the name without its underscores.
     pub fn words(self) -> String {
         self.to_string().replace('_', " ")
     }
 }
 
-/// Its name, as programs are told.
+/// The name that programs read.
 impl fmt::Display for GuestState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// Which form of the status this is.
+/// Version of the status format.
 pub const FORMAT: u32 = 1;
 
 /// A node.

@@ -25,7 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A guest and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {
-    /// Its name.
     pub guest: &'a str,
     /// What its keys hold, as the clients read last.
     pub values: &'a Baseline,

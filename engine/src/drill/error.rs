@@ -16,7 +16,6 @@ pub enum DrillError {
     /// Something did not happen in time.
     #[error("Waited {} s in vain: {what}", limit.as_secs())]
     TookTooLong {
-        /// What was expected.
         what: String,
         /// How long it may take.
         limit: Duration,
@@ -24,9 +23,7 @@ pub enum DrillError {
     /// A process ended unexpectedly.
     #[error("{who} ended by itself ({status}); its log says why: {log}")]
     ProcessEnded {
-        /// The process.
         who: String,
-        /// Its exit status.
         status: ExitStatus,
         /// The path of its log.
         log: PathBuf,
@@ -37,19 +34,15 @@ pub enum DrillError {
     /// A host's engine refused a command.
     #[error("Host {host} refused to {wish}: {reason}")]
     Refused {
-        /// The host.
         host: HostId,
         /// The command.
         wish: &'static str,
-        /// The engine's reason.
         reason: String,
     },
     /// The system refused something that the drill needs.
     #[error("Cannot {attempt}")]
     System {
-        /// The failed operation.
         attempt: String,
-        /// The system's error.
         #[source]
         source: io::Error,
     },

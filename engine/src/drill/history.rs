@@ -80,7 +80,6 @@ pub enum Outcome {
     Answered {
         /// When the answer reached the client.
         at: Moment,
-        /// The value.
         value: u64,
     },
     /// An answer came that the service never gives in a sane state (an error, a missing key, another value).
@@ -93,13 +92,10 @@ pub enum Outcome {
 /// One request and what became of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Operation {
-    /// Who asked.
     pub client: ClientId,
     /// The request's number in the datagram header; wraps, so it names an operation only near a moment.
     pub request: u16,
-    /// About what.
     pub key: Key,
-    /// For what.
     pub action: Action,
     /// When the request left the client.
     pub invoked: Moment,
@@ -120,11 +116,9 @@ impl Operation {
 /// An answer that no open request explains: the request was answered before, or never made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Surplus {
-    /// Who received it.
     pub client: ClientId,
     /// The request's number it claims to answer.
     pub request: u16,
-    /// When it came.
     pub at: Moment,
     /// Byte for byte the answer that the request has had.
     pub is_repeated: bool,

@@ -85,7 +85,6 @@ pub struct Traffic {
 pub struct Round {
     /// From 1.
     pub round: usize,
-    /// What failed.
     pub failure: String,
     /// How it ended.
     pub ending: String,
@@ -114,7 +113,6 @@ pub struct Round {
 /// All rounds of one failure.
 #[derive(Serialize, Clone, Debug, Default)]
 pub struct FailureSummary {
-    /// How many.
     pub rounds: usize,
     /// How many held.
     pub held: usize,
@@ -149,9 +147,7 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Its load.
     pub load: String,
-    /// Guests.
     pub guests: u16,
-    /// Clients of each.
     pub clients: u16,
 }
 

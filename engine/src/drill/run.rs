@@ -24,7 +24,6 @@ const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// A finished drill.
 #[derive(Debug)]
 pub struct Finished {
-    /// What was found.
     pub report: Report,
     /// Where the processes' logs are, if they were kept.
     pub logs: Option<PathBuf>,

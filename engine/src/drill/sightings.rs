@@ -43,20 +43,17 @@ impl std::fmt::Display for HostId {
 /// Frames of the guest from one host, without another host's between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
-    /// The host.
     pub host: HostId,
     /// When the first was seen.
     pub first: Moment,
     /// When the last was seen.
     pub last: Moment,
-    /// The number of frames.
     pub frames: u64,
 }
 
 /// A frame of a host whose run was over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Late {
-    /// The host.
     pub host: HostId,
     /// The time at which it was seen.
     pub at: Moment,

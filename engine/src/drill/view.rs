@@ -19,7 +19,6 @@ pub struct Takeover {
 /// A guest as its host's engine sees it.
 #[derive(Clone, Debug)]
 pub struct GuestView {
-    /// Its name.
     pub name: String,
     /// Whether this host runs it.
     pub is_primary: bool,

@@ -47,33 +47,20 @@ pub enum EtcdError {
     /// It answers no.
     #[error("etcd at {at} refuses ({status}: {words}); {advice}")]
     Refused {
-        /// Which member.
         at: SocketAddr,
         /// HTTP's number.
         status: u16,
-        /// Its words.
         words: String,
-        /// What to do.
         advice: &'static str,
     },
     /// It answers something else.
     #[error("etcd at {at} gave an answer that is none ({why}); is it etcd, of version 3.4 or later?")]
-    Malformed {
-        /// Which member.
-        at: SocketAddr,
-        /// What is wrong.
-        why: MalformedAnswer,
-    },
+    Malformed { at: SocketAddr, why: MalformedAnswer },
     /// A key of ours holds what we never wrote.
     #[error(
         "the key {key} in etcd is damaged: {why}; see who writes to it, and what the guest is on both hosts"
     )]
-    Damaged {
-        /// Which.
-        key: String,
-        /// What is wrong.
-        why: super::RecordError,
-    },
+    Damaged { key: String, why: super::RecordError },
     /// Its answers are older than answers before.
     #[error(transparent)]
     WentBack(WentBack),

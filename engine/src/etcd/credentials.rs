@@ -23,31 +23,19 @@ pub struct Credentials(Option<TlsConfig>);
 pub enum CredentialError {
     /// A file cannot be read.
     #[error("{path} cannot be read: {source}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// A file is something else.
     #[error("{0} is larger than any certificate, key or password; is it the right file?")]
     TooLong(PathBuf),
     /// A file is not PEM, or not what it should be.
     #[error("{path} has no {what} in PEM")]
-    Missing {
-        /// Which.
-        path: PathBuf,
-        /// What it lacks.
-        what: &'static str,
-    },
+    Missing { path: PathBuf, what: &'static str },
     /// Certificate and key do not go together, or are of a kind that is not known here.
     #[error("certificate {certificate} and key {key} cannot be used: {why}")]
     Unusable {
         /// The certificate's file.
         certificate: PathBuf,
-        /// The key's file.
         key: PathBuf,
-        /// Why.
         why: String,
     },
 }

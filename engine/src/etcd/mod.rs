@@ -69,7 +69,6 @@ pub struct Certificates {
 /// A user of etcd.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
-    /// Its name.
     pub name: String,
     /// A file with its password, and nothing else.
     pub password_file: PathBuf,

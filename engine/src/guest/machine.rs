@@ -54,7 +54,6 @@ pub trait Machine: Send + Sync + Debug {
 /// A guest that runs here.
 #[derive(Debug)]
 pub struct RunningGuest {
-    /// The guest.
     pub machine: Arc<dyn Machine>,
     /// Its source of checkpoints.
     pub source: BoxedSource,

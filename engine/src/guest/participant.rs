@@ -28,7 +28,6 @@ use understudy_disk::sync::talk::Ask;
 pub struct ParticipantError {
     /// The part that cannot be held, as a sentence without its end, for the operator.
     pub what: &'static str,
-    /// The reason.
     pub why: Box<dyn Error + Send + Sync>,
 }
 

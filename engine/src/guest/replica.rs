@@ -18,18 +18,16 @@ use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
 
-/// A guest that is to be started from its image.
+/// A request to start a guest from its image.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
-    /// Its name.
     pub name: &'a str,
-    /// What it is.
     pub what: &'a Description,
-    /// The generation it is owned in.
+    /// The generation that owns it.
     pub generation: Generation,
     /// The first epoch it runs in.
     pub open: Epoch,
-    /// What rewrites its connections, if they have other numbers than the world knows. It belongs to no copy.
+    /// Rewrites the guest's connections, if their numbers differ from those that clients know. Not shared with a copy.
     pub through: Option<&'a Arc<Traffic>>,
 }
 
@@ -39,12 +37,12 @@ pub struct Start<'a> {
 pub struct NotStarted {
     /// For the operator.
     pub why: String,
-    /// What holds the image, where that is still whole: it may be tried again.
+    /// The replica, if its image is still whole and the start may be repeated.
     pub replica: Option<Box<dyn Replica>>,
 }
 
 impl NotStarted {
-    /// The image in `replica` is as it was.
+    /// An error that leaves the image in `replica` unchanged.
     pub fn with(why: impl ToString, replica: Box<dyn Replica>) -> Self {
         Self { why: why.to_string(), replica: Some(replica) }
     }
@@ -62,52 +60,47 @@ impl From<&str> for NotStarted {
     }
 }
 
-/// Why an image is in no file.
+/// Why an image was not saved to a file.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum NotSaved {
-    /// Guests of this host end with its engine.
+    /// This kind of host saves no images.
     #[error("this host keeps no images in files")]
     NotHere,
-    /// It was tried.
+    /// Writing the file failed.
     #[error("its last commit cannot be written to {} ({why})", path.display())]
-    Unwritten {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
+    Unwritten { path: PathBuf, why: String },
 }
 
 /// A holder of an image.
 pub trait Replica: Sink + Debug {
-    /// The image, where it lies in memory of this process; `None` elsewhere, and if there is none any more.
+    /// The image, if it is in memory of this process; `None` if it is elsewhere or gone.
     fn image(&self) -> Option<&Image> {
         None
     }
 
-    /// A copy of the image; `None` if there is none any more.
+    /// A copy of the image; `None` if the image is gone.
     fn to_image(&self) -> Option<Image> {
         self.image().map(copy_of)
     }
 
-    /// Whether it grows with what it holds, and only then: memory of this process.
+    /// Whether the replica is memory of this process, which grows with the image.
     fn is_in_memory(&self) -> bool {
         false
     }
 
-    /// Where its host could not complete it, why, and the image, which is to be held in memory from now on.
+    /// If the host could not complete the replica: the reason, and the image, to be held in memory from now on.
     fn fall_back(&mut self) -> Option<(String, Image)> {
         None
     }
 
-    /// Whether this host can never run the guest with the state that it has: another holder would not help.
+    /// Whether this host can never run the guest in this state, so that another kind of replica would not help.
     fn is_refused(&self) -> bool {
         false
     }
 
-    /// Starts the guest, its output held from the first frame on as of epoch `start.open`. What outlives its engine is
-    /// marked with the generation before it runs, as far as it can be: the next engine is to know it. Once it runs nothing
-    /// is an error any more.
+    /// Starts the guest. All output is held and belongs to epoch `start.open`. A guest that outlives its engine is
+    /// marked with the generation before it runs, if possible, so that the next engine recognises it. Once the guest runs,
+    /// nothing is an error any more.
     fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted>;
 
     /// Saves the image where a person can start the guest from it.

@@ -39,13 +39,9 @@ pub enum Report {
         why: String,
     },
     /// A full sync goes on: this many pages of it are encoded so far, those of later passes included.
-    Seeding {
-        /// How many.
-        pages: u64,
-    },
+    Seeding { pages: u64 },
     /// An epoch is encoded and in the link's queue (or the connection has ended).
     Encoded {
-        /// The epoch.
         epoch: Epoch,
         /// Full sync or delta.
         kind: EpochKind,
@@ -56,14 +52,12 @@ pub enum Report {
     Complete {
         /// As in its head.
         generation: Generation,
-        /// The epoch.
         epoch: Epoch,
     },
     /// An arrived epoch cannot be used.
     Broken {
         /// As in its head.
         generation: Generation,
-        /// The epoch.
         epoch: Epoch,
         /// The answer to the primary.
         why: Decline,
@@ -71,13 +65,9 @@ pub enum Report {
         error: String,
     },
     /// The image is at this epoch.
-    Committed {
-        /// The epoch.
-        epoch: Epoch,
-    },
+    Committed { epoch: Epoch },
     /// The image is lost.
     CommitFailed {
-        /// The epoch.
         epoch: Epoch,
         /// The error, for the log.
         error: String,
@@ -92,13 +82,9 @@ pub enum Report {
         say: Vec<u8>,
     },
     /// The copy is at exactly this epoch, and halted.
-    CopySet {
-        /// The epoch.
-        epoch: Epoch,
-    },
+    CopySet { epoch: Epoch },
     /// The copy could not be set, and is gone.
     CopySetFailed {
-        /// The epoch.
         epoch: Epoch,
         /// The error, for the log.
         error: String,
@@ -111,15 +97,9 @@ pub enum Report {
         error: String,
     },
     /// The guest runs, started from the image.
-    Activated {
-        /// The guest.
-        guest: RunningGuest,
-    },
+    Activated { guest: RunningGuest },
     /// The guest cannot be held here any more; its image is gone.
-    GivenUp {
-        /// The reason.
-        refusal: HoldRefusal,
-    },
+    GivenUp { refusal: HoldRefusal },
     /// The guest could not be started from the image yet; it may be tried again.
     ActivationDelayed {
         /// The error, for the log.
@@ -136,12 +116,7 @@ pub enum Report {
         advice: String,
     },
     /// A thread of this guest panicked. Its other threads end, too.
-    Panicked {
-        /// The thread.
-        worker: &'static str,
-        /// The panic's message.
-        message: String,
-    },
+    Panicked { worker: &'static str, message: String },
 }
 
 impl Report {
@@ -198,7 +173,6 @@ impl Reporter {
 
     /// Leaves a report for the loop's next iteration without waking it: an iteration only to count things is not worth
     /// its cost.
-    /// it is worth.
     pub fn note(&self, report: Report) {
         // Without a loop nobody wants it.
         let _ = self.reports.send((self.runtime, report));

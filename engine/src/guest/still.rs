@@ -6,7 +6,7 @@ use understudy_checkpoint::domain::{Description, DomainError, DomainState, LogTe
 use understudy_checkpoint::epoch::{Image, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
 
-/// The source.
+/// A source that does nothing.
 pub(crate) struct Still {
     pub(crate) image: Image,
     pub(crate) tells: LogTells,

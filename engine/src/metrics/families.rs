@@ -6,13 +6,13 @@ use super::maker::Maker;
 use super::sizes::SizeFamilies;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
-/// Pauses and commits, in seconds: from far below what a checkpoint takes to where it is an outage.
+/// Pauses and commits, in seconds: from far below a checkpoint's usual time to an outage.
 const SECONDS_BUCKETS: &[f64] = &[
     50e-6, 100e-6, 200e-6, 350e-6, 500e-6, 750e-6, 1e-3, 2e-3, 3.5e-3, 5e-3, 7.5e-3, 10e-3, 20e-3, 35e-3,
     50e-3, 100e-3, 200e-3, 350e-3, 500e-3, 1.0,
 ];
 
-/// Parts of a pause, of which each guest has seven: half as many, as each one is a series.
+/// Parts of a pause. Each guest has seven of them, and every bucket is a series, so there are half as many.
 const PART_SECONDS_BUCKETS: &[f64] = &[100e-6, 350e-6, 1e-3, 3.5e-3, 10e-3, 35e-3, 100e-3, 350e-3, 1.0, 10.0];
 
 /// Dirty pages of a checkpoint: from one page to 4 GiB.
@@ -44,7 +44,7 @@ impl GuestFamilies {
     }
 }
 
-/// Checkpoints: how long, how many, when.
+/// Durations, counts and times of checkpoints.
 #[derive(Clone, Debug)]
 pub(super) struct CheckpointFamilies {
     pub(super) pause: HistogramVec,
@@ -104,7 +104,7 @@ impl CheckpointFamilies {
     }
 }
 
-/// Pages: how many, how they were sent, how they were found.
+/// Counts of pages, by encoding and by how they were found.
 #[derive(Clone, Debug)]
 pub(super) struct PageFamilies {
     pub(super) encoded: IntCounterVec,
@@ -146,7 +146,7 @@ impl PageFamilies {
     }
 }
 
-/// Output that is held.
+/// Held output.
 #[derive(Clone, Debug)]
 pub(super) struct OutputFamilies {
     pub(super) held_bytes: IntGaugeVec,
@@ -187,7 +187,7 @@ impl OutputFamilies {
     }
 }
 
-/// How the guest stands, and what came of it.
+/// State of the guest, and what has happened to it.
 #[derive(Clone, Debug)]
 pub(super) struct StandingFamilies {
     pub(super) protected: IntGaugeVec,
@@ -237,7 +237,7 @@ impl StandingFamilies {
     }
 }
 
-/// Output that leaves because a copy has sent the same.
+/// Output that leaves because a live copy has sent the same.
 #[derive(Clone, Debug)]
 pub(super) struct MatchFamilies {
     pub(super) live: IntGaugeVec,

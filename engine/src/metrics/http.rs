@@ -10,12 +10,12 @@ use std::net::SocketAddr;
 /// Content type of Prometheus's text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether a request's head is whole. A GET has no body. Lines may end without a carriage return (RFC 9112, 2.2).
+/// Whether a request's head is complete. A GET has no body. Lines may end without a carriage return (RFC 9112, 2.2).
 fn is_head(bytes: &[u8]) -> bool {
     bytes.windows(4).any(|end| end == b"\r\n\r\n") || bytes.windows(2).any(|end| end == b"\n\n")
 }
 
-/// Whether a request can be answered: its head is whole, or it begins as no request does, such as one by TLS.
+/// Whether a request can be answered: its head is complete, or it is no HTTP request at all, such as a TLS hello.
 fn is_answerable(bytes: &[u8]) -> bool {
     let begins_as_request =
         bytes.first().is_none_or(|byte| byte.is_ascii_uppercase() || [b'\r', b'\n'].contains(byte));

@@ -8,10 +8,10 @@ use prometheus::IntGauge;
 use understudy_colo::comparer::WAIT_BUCKETS;
 use understudy_session::Divergence;
 
-/// How often frames waited how long; bucket `n` is less than 2^n microseconds.
+/// Counts of frames by their wait; bucket `n` is less than 2^n microseconds.
 pub type Waits = [u64; WAIT_BUCKETS];
 
-/// Of one guest.
+/// The series of one guest.
 #[derive(Debug)]
 pub(super) struct MatchMeter {
     live: IntGauge,
@@ -36,7 +36,7 @@ impl MatchMeter {
         }
     }
 
-    /// Frames that waited, since `before`.
+    /// Adds the waits since `before`.
     pub(super) fn waited(&mut self, before: &Waits, now: &Waits) {
         for (bucket, (before, now)) in before.iter().zip(now).enumerate() {
             let count = now.saturating_sub(*before);
@@ -50,7 +50,7 @@ impl MatchMeter {
         }
     }
 
-    /// What has left of this output so far, by a match and by an ack.
+    /// Sets how many frames have left so far, by a match and by an ack.
     pub(super) fn left(&mut self, by_match: u64, by_ack: u64) {
         let left = [by_match, by_ack];
         for ((series, before), now) in self.released.iter().zip(&mut self.left).zip(left) {

@@ -15,17 +15,17 @@ use understudy_link::HoldReason;
 use understudy_session::Divergence;
 use understudy_session::primary::PacedBy;
 
-/// The parts of a pause, as labels and in the order they happen.
+/// The parts of a pause, as labels, in order.
 pub(super) const PAUSE_PARTS: [&str; 7] =
     ["suspend", "drain", "copy", "state", "device_model", "cut", "resume"];
 
-/// What may become of a checkpoint.
+/// Outcomes of a checkpoint.
 const RESULTS: [&str; 4] = ["acked", "declined", "diverged", "failed"];
 
-/// Bounds that may have to act.
+/// Bounds that may take effect.
 const POLICIES: [&str; 4] = ["stretch", "output_pressure", "staging_overflow", "unprotect"];
 
-/// What may lead to a takeover.
+/// Causes of a takeover.
 const TAKEOVER_REASONS: [&str; 4] = ["link_ended", "silent", "switchover", "operator"];
 
 /// Measures one guest on this node, in one role. Its series vanish from the metrics when it is dropped.
@@ -39,9 +39,9 @@ pub struct GuestMeter {
     pause_parts: [prometheus::Histogram; 7],
     commit: prometheus::Histogram,
     dirty_pages: prometheus::Histogram,
-    /// Made at the first commit: before, there is no time to tell.
+    /// Created at the first commit, because there is no time to show before.
     last_commit: Option<prometheus::Gauge>,
-    /// The full sync that was begun has not been acked yet.
+    /// A full sync has begun and is not acked yet.
     is_full_copy: bool,
     sent: IntCounter,
     raw: IntCounter,
@@ -109,7 +109,7 @@ impl GuestMeter {
         }
     }
 
-    /// What this node is to the guest, and in which generation.
+    /// Sets the node's role for the guest, and its generation.
     pub fn set_role(&mut self, role: impl Into<Role>, generation: u64) {
         let role = role.into();
         if self.role == Some((role, generation)) {
@@ -124,17 +124,17 @@ impl GuestMeter {
             .set(1);
     }
 
-    /// Whether the guest would survive the death of its host now.
+    /// Sets whether the guest would survive the death of its host now.
     pub fn set_protected(&mut self, protected: bool) {
         self.protected.set(i64::from(protected));
     }
 
-    /// How much memory comparing the guest takes; 0 where its changes are logged.
+    /// Sets the memory that comparing the guest takes; 0 if Xen logs its changes.
     pub fn compares_with(&mut self, bytes: u64) {
         self.compared_bytes.set(bytes.cast_signed());
     }
 
-    /// A pause is over: its length, its parts in the order of `PAUSE_PARTS`, and how many pages it copied.
+    /// Records a pause: its length, its parts in the order of `PAUSE_PARTS`, and the pages that it copied.
     pub fn paused(&mut self, total: Duration, parts: [Duration; 7], dirty_pages: u64) {
         self.pause.observe(total.as_secs_f64());
         record(&mut self.pause_us, total);
@@ -160,7 +160,7 @@ impl GuestMeter {
         }
     }
 
-    /// A checkpoint is acked (primary) or committed (secondary), this long after its pause or its begin.
+    /// Records that a checkpoint was acked (primary) or committed (secondary), this long after its pause or its begin.
     pub fn committed(&mut self, took: Duration) {
         let (families, guest) = (&self.families, &self.guest);
         let last_commit = self
@@ -179,7 +179,7 @@ impl GuestMeter {
         self.checkpoint_unless_secondary();
     }
 
-    /// A full sync is begun: its ack says nothing of how long output waits.
+    /// A full sync begins: the time to its ack is not a time that output waits.
     pub fn full_copy_begun(&mut self) {
         self.is_full_copy = true;
     }
@@ -188,7 +188,7 @@ impl GuestMeter {
         matches!(self.role, Some((Role::Secondary, _)))
     }
 
-    /// Both ends know of each checkpoint; it is counted once, where it was made.
+    /// Both ends know each checkpoint; the primary alone counts it.
     fn checkpoint_unless_secondary(&self) {
         if !self.is_secondary() {
             self.checkpoint("acked");
@@ -200,12 +200,12 @@ impl GuestMeter {
         self.checkpoint("declined");
     }
 
-    /// A checkpoint was declined because the copy is not what the guest was.
+    /// A checkpoint was declined because the copy differs from the guest.
     pub fn diverged(&mut self) {
         self.checkpoint("diverged");
     }
 
-    /// Why the peer holds no copy of the guest; `None` if it has not said so.
+    /// Sets why the peer holds no copy of the guest; `None` if the peer has given no reason.
     pub fn copy_refused(&mut self, reason: Option<HoldReason>) {
         if self.refusal == reason {
             return;
@@ -219,7 +219,7 @@ impl GuestMeter {
         }
     }
 
-    /// A capture came to nothing.
+    /// A capture failed.
     pub fn capture_failed(&mut self) {
         self.checkpoint("failed");
     }
@@ -250,7 +250,7 @@ impl GuestMeter {
         self.families.page.unmarked.with_label_values(&[self.guest.as_str()]).inc_by(pages);
     }
 
-    /// Bytes were put on the link for this guest, headers included.
+    /// Adds bytes that were put on the link for this guest, headers included.
     pub fn sent(&mut self, bytes: u64) {
         self.link_bytes += bytes;
         self.sent.inc_by(bytes);
@@ -269,27 +269,27 @@ impl GuestMeter {
         self.matching.left(stats.matched_frames, stats.acked_frames);
     }
 
-    /// Memory of the encoder.
+    /// Sets the encoder's memory.
     pub fn encoder_takes(&self, shadow_bytes: u64, staging_bytes: u64) {
         self.sizes.encoder(shadow_bytes, staging_bytes);
     }
 
-    /// What is on its way to the peer and not acked.
+    /// Sets what is on its way to the peer and not acked.
     pub fn in_flight(&self, epochs: usize, bytes: u64) {
         self.sizes.in_flight(epochs, bytes);
     }
 
-    /// What is held of a guest whose copy is here: the image, and what waits to become part of it.
+    /// Sets what is held of a guest whose copy is here: the image, and the epochs that wait to be applied.
     pub fn holds(&self, image_bytes: u64, inbox_bytes: u64) {
         self.sizes.held(image_bytes, inbox_bytes);
     }
 
-    /// How much of a full sync is encoded; `None` while there is none.
+    /// Sets how much of a full sync is encoded; `None` without a full sync.
     pub fn full_sync(&mut self, share: Option<f64>) {
         self.sizes.full_sync(share);
     }
 
-    /// Cards whose output cannot be held.
+    /// Sets the number of cards whose output cannot be held.
     pub fn unheld_cards(&mut self, count: usize) {
         self.unheld_cards.set(count as i64);
     }
@@ -304,7 +304,7 @@ impl GuestMeter {
         self.policy("output_pressure");
     }
 
-    /// A checkpoint began when it did by this.
+    /// Counts a checkpoint by what made it begin.
     pub fn paced(&mut self, by: &'static str) {
         self.families.checkpoint.paced.with_label_values(&[self.guest.as_str(), by]).inc();
     }
@@ -319,17 +319,17 @@ impl GuestMeter {
         self.policy("unprotect");
     }
 
-    /// How long frames waited for the copy's, since `before`.
+    /// Adds the waits for the copy's frames since `before`.
     pub fn matched(&mut self, before: &Waits, now: &Waits) {
         self.matching.waited(before, now);
     }
 
-    /// What the copy sends is not what the guest sends.
+    /// Counts a divergence between the copy's output and the guest's.
     pub fn output_diverged(&mut self, why: Divergence) {
         self.matching.diverged(why);
     }
 
-    /// Whether output leaves by a live copy now.
+    /// Sets whether a live copy releases output now.
     pub fn set_live(&self, is_live: bool) {
         self.matching.set_live(is_live);
     }
@@ -338,14 +338,14 @@ impl GuestMeter {
         self.families.standing.policy.with_label_values(&[self.guest.as_str(), policy]).inc();
     }
 
-    /// This node took the guest over: `reason` is one of few words, such as `link_ended`, `silent`, `switchover`.
+    /// Counts a takeover by this node; `reason` is one of `TAKEOVER_REASONS`.
     pub fn took_over(&mut self, reason: &'static str) {
         let standing = &self.families.standing;
         standing.failovers.with_label_values(&[self.guest.as_str(), reason]).inc();
         standing.last_takeover.with_label_values(&[self.guest.as_str()]).set(now_seconds());
     }
 
-    /// Enters the measured part of a guest's status.
+    /// Fills in the measured part of a guest's status.
     pub fn fill(&self, status: &mut GuestStatus) {
         let parts = |[suspend, drain, copy, state, device_model, cut, resume]: [u64; 7]| PauseParts {
             suspend,
@@ -383,7 +383,7 @@ impl GuestMeter {
 }
 
 impl GuestFamilies {
-    /// What counts is there from the beginning, at 0: a first step from nothing would not be seen as one.
+    /// Counters start at 0: Prometheus would not see the first increment of a series that appears with it.
     fn begin_counters(&self, guest: &str) {
         for result in RESULTS {
             self.checkpoint.checkpoints.with_label_values(&[guest, result]);
@@ -408,7 +408,7 @@ impl GuestFamilies {
 }
 
 impl Drop for GuestMeter {
-    /// What is no longer true is no longer shown. What was counted stays: it happened.
+    /// Gauges vanish, because they are no longer true. Counters stay, because what they counted did happen.
     fn drop(&mut self) {
         self.forget_role();
         self.copy_refused(None);
@@ -424,7 +424,7 @@ impl Drop for GuestMeter {
     }
 }
 
-/// The time of day, as Prometheus has it.
+/// Seconds since 1970, as Prometheus expects times.
 fn now_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

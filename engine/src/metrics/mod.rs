@@ -43,11 +43,11 @@ pub struct Metrics {
     process: process::Process,
 }
 
-/// Answers of a witness: from one on the same machine to where it is given up.
+/// Response times of a witness: from one on the same machine to the point where a node gives up.
 const ANSWER_SECONDS_BUCKETS: &[f64] =
     &[0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
 
-/// What becomes of a request to a witness; `failed`: its disk did not take the record; `no_room`: it keeps as many as it may.
+/// Outcomes of a request to a witness. `failed`: its disk did not store the record; `no_room`: it already keeps as many records as it may.
 const OUTCOMES: [&str; 6] = ["told", "swapped", "conflict", "illegal", "failed", "no_room"];
 
 impl Default for Metrics {
@@ -145,17 +145,17 @@ impl Metrics {
         self.witness_up.with_label_values::<&str>(&[]).set(i64::from(up));
     }
 
-    /// This node has a witness: how long that takes to answer is there from the beginning.
+    /// This node has a witness: its response times are exported from the start.
     pub fn begin_witness_answers(&self) {
         self.witness_answer.with_label_values::<&str>(&[]);
     }
 
-    /// The witness took this long to answer.
+    /// Records the time that the witness took to answer.
     pub fn witness_took(&self, seconds: f64) {
         self.witness_answer.with_label_values::<&str>(&[]).observe(seconds);
     }
 
-    /// Says until when this end's certificate is good; nothing, where it has no date.
+    /// Sets the expiry of this end's certificate; `None` if it does not expire.
     pub fn set_certificate_expiry(&self, seconds: Option<u64>) {
         match seconds.and_then(|seconds| i64::try_from(seconds).ok()) {
             Some(seconds) => self.certificate_expiry.with_label_values::<&str>(&[]).set(seconds),
@@ -177,12 +177,12 @@ impl Metrics {
         self.fencing_waits.with_label_values::<&str>(&[]).set(waits as i64);
     }
 
-    /// How long the loop's longest turn took, of late.
+    /// Sets the longest recent iteration of the event loop.
     pub fn set_loop_stall(&self, seconds: f64) {
         self.loop_stall.with_label_values::<&str>(&[]).set(seconds);
     }
 
-    /// This process is a witness: its counters are there from the beginning, so that their first step shows.
+    /// This process is a witness: its counters are exported from the start, so that their first increment is visible.
     pub fn begin_witness(&self) {
         for outcome in OUTCOMES {
             self.witness_requests.with_label_values(&[outcome]);
@@ -195,7 +195,7 @@ impl Metrics {
         self.witness_writable.with_label_values::<&str>(&[]).set(i64::from(writable));
     }
 
-    /// Counts an answer of this witness, or one that it could not give.
+    /// Counts a request to this witness by its outcome.
     pub fn witness_answered(&self, outcome: &'static str) {
         self.witness_requests.with_label_values(&[outcome]).inc();
     }

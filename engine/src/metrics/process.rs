@@ -4,7 +4,7 @@
 use prometheus::{Counter, Gauge, Opts, Registry};
 use std::fs;
 
-/// The gauges. Where `/proc` does not say, they stay as they were.
+/// The gauges. A value that `/proc` does not give stays as it was.
 #[derive(Clone, Debug)]
 pub(super) struct Process {
     cpu_seconds: Counter,
@@ -70,7 +70,7 @@ impl Process {
     }
 }
 
-/// What is used of `/proc/self/stat`.
+/// The fields of `/proc/self/stat` that are used.
 #[derive(PartialEq, Eq, Debug)]
 struct Stat {
     cpu_ticks: u64,
@@ -81,7 +81,7 @@ struct Stat {
 }
 
 impl Stat {
-    /// The program's name comes second, in brackets, and may hold anything.
+    /// The program's name is the second field, in brackets, and may contain anything.
     fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.rsplit_once(')')?;
         let words: Vec<&str> = rest.split_ascii_whitespace().collect();

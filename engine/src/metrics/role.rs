@@ -6,15 +6,15 @@ use understudy_session::primary::State;
 /// What a node is to a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// In charge of it: where it runs, if it runs anywhere.
+    /// The node owns the guest: if the guest runs anywhere, it runs here.
     Primary,
-    /// Holds its copy.
+    /// The node holds the copy.
     Secondary,
-    /// Has it, and may not run it, or not yet.
+    /// The node has the guest and may not run it, or not yet.
     Waiting,
-    /// Keeps it paused, since another host is in charge or claims to be.
+    /// The node keeps the guest paused, because another host owns the guest or claims to.
     Kept,
-    /// Had it until it ended by itself.
+    /// The guest ran here until it ended by itself.
     Ended,
 }
 
@@ -40,7 +40,7 @@ impl From<GuestRole> for Role {
 }
 
 impl From<State> for Role {
-    /// Of a guest that is here, and not as a copy.
+    /// The role of a guest that is here and is not a copy.
     fn from(state: State) -> Self {
         match state {
             State::Asking | State::AwaitingOperator | State::Claiming | State::ClaimRefused => Self::Waiting,

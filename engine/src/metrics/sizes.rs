@@ -63,7 +63,7 @@ impl SizeFamilies {
     }
 }
 
-/// Of one guest.
+/// The series of one guest.
 #[derive(Debug)]
 pub(super) struct SizeMeter {
     families: SizeFamilies,
@@ -74,7 +74,7 @@ pub(super) struct SizeMeter {
     epochs_in_flight: IntGauge,
     in_flight: IntGauge,
     inbox: IntGauge,
-    /// Made when a full sync begins.
+    /// Created when a full sync begins.
     full_sync: Option<Gauge>,
 }
 
@@ -109,7 +109,7 @@ impl SizeMeter {
         self.inbox.set(inbox.cast_signed());
     }
 
-    /// How much of a full sync is done; `None` while there is none.
+    /// Sets the share of a full sync that is done; `None` without a full sync.
     pub(super) fn full_sync(&mut self, share: Option<f64>) {
         let (families, guest) = (&self.families, &self.guest);
         match share {

@@ -53,7 +53,6 @@ pub enum GuestPackets {
     },
     /// The guest has taken some of that.
     Taken {
-        /// The sender's.
         generation: Generation,
         /// No image that is not acked, or is cut later, lacks any before this one.
         next: u64,

@@ -67,7 +67,6 @@ pub struct HostFacts {
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct WitnessFacts {
     pub kind: WitnessKind,
-    /// Its address.
     pub address: String,
     /// Why it does not answer; `None` if it does.
     #[serde(default)]

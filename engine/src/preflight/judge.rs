@@ -24,7 +24,6 @@ pub enum Sought {
 pub struct Other<'f> {
     /// Its name, as given.
     pub name: &'f str,
-    /// Its facts.
     pub facts: &'f HostFacts,
 }
 

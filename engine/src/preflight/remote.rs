@@ -30,7 +30,6 @@ pub enum RemoteError {
     Start {
         /// The command.
         command: String,
-        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -40,7 +39,6 @@ pub enum RemoteError {
         .after.as_millis()
     )]
     Timeout {
-        /// The host.
         host: String,
         /// The command.
         command: String,
@@ -50,11 +48,9 @@ pub enum RemoteError {
     /// The command failed.
     #[error("{host} cannot be asked for its facts ({command} ended with {status}){}", advice(status, said))]
     Failed {
-        /// The host.
         host: String,
         /// The command.
         command: String,
-        /// Its exit status.
         status: ExitStatus,
         /// The last lines of its output.
         said: String,
@@ -66,12 +62,7 @@ pub enum RemoteError {
     TooLong(String),
     /// The output is not a host's facts.
     #[error("{host} has answered, but {error}")]
-    Facts {
-        /// The host.
-        host: String,
-        /// The error.
-        error: FactsError,
-    },
+    Facts { host: String, error: FactsError },
 }
 
 fn advice(status: &ExitStatus, said: &str) -> String {

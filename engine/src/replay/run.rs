@@ -60,12 +60,7 @@ pub struct Request {
 pub enum ReplayError {
     /// The recording cannot be opened.
     #[error("{path} cannot be read: {source}")]
-    Open {
-        /// The path.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// The input cannot be read several times.
     #[error(
         "{0} is no file: a recording is read three times, from its beginning; write it to a file first, such as by \
@@ -78,7 +73,6 @@ pub enum ReplayError {
     /// The recording is damaged after some epochs.
     #[error("{path} is damaged after its epoch {played}: {reason}")]
     Damaged {
-        /// The path.
         path: PathBuf,
         /// Epochs played before.
         played: u64,
@@ -93,16 +87,10 @@ pub enum ReplayError {
     Node(#[from] NodeError),
     /// The system refused.
     #[error("Cannot {attempt}: {source}")]
-    System {
-        /// The failed operation.
-        attempt: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
+    System { attempt: &'static str, source: io::Error },
     /// The secondary did not start.
     #[error("The secondary ended as it began ({how}): {said}")]
     NoSecondary {
-        /// Its exit status.
         how: ExitStatus,
         /// The end of its log.
         said: String,

@@ -14,16 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_session::NodeName;
 
-/// What stands behind a node's name in its certificate. It is no name of the Internet: nobody else hands it out.
+/// Suffix of a node's name in its certificate. The suffix is no Internet domain, so no public authority certifies it.
 const SUFFIX: &str = ".node.understudy";
 
 /// Why an authority's files cannot be used.
 #[derive(thiserror::Error, Debug)]
 pub(super) enum AuthorityError {
-    /// A certificate of the authority.
+    /// A certificate of the authority is unusable.
     #[error(transparent)]
     Certificate(#[from] Error),
-    /// The certificates and the list of revoked ones together.
+    /// The certificates and the revocation list do not fit together.
     #[error(transparent)]
     Verifier(#[from] VerifierBuilderError),
 }
@@ -36,7 +36,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// An authority of these certificates, which has taken back what `revoked` lists.
+    /// An authority with these certificates and revocation lists.
     pub(super) fn new(
         roots: Vec<CertificateDer<'static>>,
         revoked: Vec<CertificateRevocationListDer<'static>>,
@@ -60,7 +60,7 @@ impl Authority {
         Ok(Self { clients: clients.build()?, servers: servers.build()? })
     }
 
-    /// Whose certificate this is by the authority's word.
+    /// The node that the authority certifies as the owner of this certificate.
     pub(super) fn vouch(
         &self,
         side: Side,
@@ -81,7 +81,7 @@ impl Authority {
         Ok(name)
     }
 
-    /// Until when the authority vouches, or vouched, for this certificate; `None` if it never did, or does for ever.
+    /// The end of this certificate's validity; `None` if the authority never signed it, or if it never expires.
     pub(super) fn until(
         &self,
         leaf: &CertificateDer<'_>,
@@ -100,7 +100,7 @@ impl Authority {
     }
 }
 
-/// The words for one whom nobody knows are the same with and without an authority.
+/// An unknown certificate gives the same error with and without an authority.
 fn strangers_word(error: Error, leaf: &CertificateDer<'_>) -> Error {
     match error {
         Error::InvalidCertificate(
@@ -110,7 +110,7 @@ fn strangers_word(error: Error, leaf: &CertificateDer<'_>) -> Error {
     }
 }
 
-/// The one node that a certificate names, and how it does.
+/// The single node that a certificate names, and its full DNS name.
 fn name_in(leaf: &CertificateDer<'_>) -> Option<(NodeName, String)> {
     let certificate = webpki::EndEntityCert::try_from(leaf).ok()?;
     let mut names = certificate.valid_dns_names().filter_map(|dns| Some((dns.strip_suffix(SUFFIX)?, dns)));

@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use understudy_session::NodeName;
 
-/// A name has to be said to whom one connects; ours are not looked at, since certificates are compared whole.
+/// TLS requires a server name. Ours is never checked, since certificates are compared whole.
 const ANY_NAME: &str = "node.understudy";
 
-/// What this end shows and whom it trusts.
+/// This end's certificate and key, and the certificates that it trusts.
 #[derive(Debug)]
 pub struct Credentials {
     directory: PathBuf,
@@ -31,7 +31,7 @@ pub struct Credentials {
     trusted: Arc<Trusted>,
     expires_at: Option<UnixTime>,
     server: Arc<ServerConfig>,
-    /// For those that want to join by an invitation.
+    /// Settings for connections that join by an invitation.
     joined: Arc<ServerConfig>,
 }
 
@@ -62,7 +62,7 @@ impl Credentials {
         Ok(Self { directory, this, provider, own, trusted, expires_at, server, joined })
     }
 
-    /// How to go on with who says this as its first word.
+    /// How to continue with a client that begins with this hello.
     pub(crate) fn accept(&self, hello: &ClientHello<'_>) -> (Purpose, Arc<ServerConfig>) {
         let joins = hello.alpn().is_some_and(|mut protocols| protocols.any(|it| it == JOIN_ALPN));
         match joins && invitation::is_anybody(&self.directory) {
@@ -71,12 +71,12 @@ impl Credentials {
         }
     }
 
-    /// The end that connects to `peer`, and takes nobody else for it.
+    /// Begins a connection to `peer`; any other node's certificate is refused.
     pub(crate) fn dial(&self, peer: &NodeName) -> Result<ClientConnection, Error> {
         self.dial_by(Rule::Only(self.trusted.clone(), peer.clone()), ALPN)
     }
 
-    /// The end that wants to join whom an invitation names by this fingerprint.
+    /// Begins a connection to the inviter whose certificate has this fingerprint.
     pub(super) fn dial_inviter(&self, inviter: Fingerprint) -> Result<ClientConnection, Error> {
         self.dial_by(Rule::Shown(inviter), JOIN_ALPN)
     }
@@ -95,7 +95,7 @@ impl Credentials {
         ClientConnection::new(Arc::new(client), name)
     }
 
-    /// An error if `name` has another certificate here than this.
+    /// Fails if another certificate is pinned for `name`.
     pub(super) fn may_pin(
         &self,
         name: &NodeName,
@@ -104,22 +104,22 @@ impl Credentials {
         files::may_pin(&self.directory, name, certificate).map(drop)
     }
 
-    /// Where all of this was read.
+    /// The directory that everything was read from.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Who this end is.
+    /// This end's name.
     pub fn this(&self) -> &NodeName {
         &self.this
     }
 
-    /// Who showed this; an error if it is nobody that is trusted, by now.
+    /// The owner of what a peer has shown; an error if that owner is no longer trusted.
     pub(crate) fn name_of(&self, shown: &Shown) -> Result<NodeName, Error> {
         self.trusted.vouch_again(shown)
     }
 
-    /// What the peer of a finished handshake has shown.
+    /// The certificates that the peer has shown in a finished handshake.
     pub(crate) fn shown(&self, session: &rustls::Connection) -> Shown {
         let chain = session.peer_certificates().unwrap_or_default();
         let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
@@ -130,33 +130,33 @@ impl Credentials {
         Shown { side, chain, at: UnixTime::now() }
     }
 
-    /// Fingerprint of what this end shows.
+    /// Fingerprint of this end's certificate.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.own.cert[0])
     }
 
-    /// Until when an authority vouches for what this end shows; `None` for a pin, which has no date.
+    /// Expiry of this end's certificate; `None` for a pinned one, which does not expire.
     pub fn expires_at(&self) -> Option<UnixTime> {
         self.expires_at
     }
 
-    /// Whether an authority vouches for names without pins.
+    /// Whether an authority certifies names without pins.
     pub fn has_authority(&self) -> bool {
         self.trusted.authority.is_some()
     }
 
-    /// The names that have pins, with the fingerprints of what they may show.
+    /// The pinned names, with the fingerprints of their certificates.
     pub fn pins(&self) -> impl Iterator<Item = (&NodeName, impl Iterator<Item = Fingerprint>)> {
         self.trusted.pins.iter().map(|(name, pins)| (name, pins.iter().map(|pin| Fingerprint::of(pin))))
     }
 }
 
-/// What a connection is for, by its first word.
+/// The purpose of a connection, according to its ALPN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
-    /// A link, or the witness.
+    /// A link between nodes or to the witness.
     Link,
-    /// Bringing a certificate.
+    /// A node that joins.
     Join,
 }
 

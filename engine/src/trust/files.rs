@@ -18,54 +18,38 @@ pub(super) const TRUST: &str = "trust";
 pub(super) const AUTHORITY: &str = "ca.crt";
 pub(super) const REVOKED: &str = "revoked.crl";
 
-/// A chain of certificates, or a list of revoked ones, is shorter.
+/// Upper bound of a certificate chain or a revocation list.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Peers that are trusted, at most: as many as a witness lets in.
+/// The most trusted peers: as many as a witness admits.
 const PINS_MAX: usize = 1_024;
 
-/// Mode bits that a private key may not have: others may do nothing, the group may not write.
+/// Mode bits that a private key must not have: none for others, no write for the group.
 const TOO_OPEN: u32 = 0o027;
 
 /// Why certificates cannot be used.
 #[derive(thiserror::Error, Debug)]
 pub enum CredentialsError {
-    /// A file that must be there is not, or cannot be read.
+    /// A required file is missing or unreadable.
     #[error("{path}: {source}; `understudy keygen NAME --tls DIR` makes what is missing", path = .path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is not what its name says.
+    Read { path: PathBuf, source: io::Error },
+    /// The file's content does not match its name.
     #[error("{path}: {why}", path = .path.display())]
     NotUsable {
-        /// Which file.
         path: PathBuf,
         /// Why not, and what to do.
         why: String,
     },
-    /// Others may read the key.
+    /// Other users may read the key.
     #[error(
         "{path} may be read by others than its user (mode {mode:03o}); whoever has read it can be this node: make a new one \
          with `understudy keygen`, or if nobody has, run `chmod 600 {path}`",
         path = .path.display()
     )]
-    KeyTooOpen {
-        /// Which file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Key and certificate do not belong together, or are of a kind that is not taken.
+    KeyTooOpen { path: PathBuf, mode: u32 },
+    /// Key and certificate do not match, or are of an unsupported kind.
     #[error("The certificate and the key in {directory} cannot be used together: {why}", directory = .directory.display())]
-    Pair {
-        /// The directory.
-        directory: PathBuf,
-        /// Why.
-        why: String,
-    },
+    Pair { directory: PathBuf, why: String },
 }
 
 pub(super) fn not_usable(path: &Path, why: impl Into<String>) -> CredentialsError {
@@ -112,7 +96,7 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Credent
         .map_err(|error| not_usable(path, format!("it is no PEM text of a private key: {error}")))
 }
 
-/// What the authority has taken back; nothing where there is no such file.
+/// The authority's revocation lists; empty if there is no such file.
 pub(super) fn revocations(
     path: &Path,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, CredentialsError> {
@@ -124,12 +108,12 @@ pub(super) fn revocations(
         .map_err(|error| not_usable(path, format!("it is no PEM text of revocations: {error}")))
 }
 
-/// Whether there is such a file; what cannot be learnt is an error and no "no".
+/// Whether the file exists. If that cannot be determined, the result is an error and not `false`.
 pub(super) fn is_there(path: &Path) -> Result<bool, CredentialsError> {
     path.try_exists().map_err(|source| CredentialsError::Read { path: path.to_owned(), source })
 }
 
-/// What each name is pinned to, by the files `NAME.crt`. No certificate may be two names'.
+/// The pinned certificates by name, from the files `NAME.crt`. Two names may not share a certificate.
 pub(super) fn pins(
     folder: &Path,
 ) -> Result<BTreeMap<NodeName, Vec<CertificateDer<'static>>>, CredentialsError> {
@@ -167,7 +151,7 @@ pub(super) fn pins(
     Ok(pins)
 }
 
-/// Whether this certificate is to be written for `name`; an error if `name` has another one.
+/// Whether this certificate still has to be written for `name`; an error if `name` is pinned to another one.
 pub(super) fn may_pin(
     directory: &Path,
     name: &NodeName,
@@ -186,7 +170,7 @@ pub(super) fn may_pin(
     if is_it { Ok(false) } else { Err(not_usable(&path, why())) }
 }
 
-/// Writes that this certificate is what `name` shows from now on.
+/// Pins this certificate for `name`.
 pub(super) fn pin(
     directory: &Path,
     name: &NodeName,
@@ -206,7 +190,7 @@ pub(super) fn pin(
     fs::rename(&fresh, &path).map_err(failed)
 }
 
-/// Removes what `name` shows; `false` if there was nothing.
+/// Removes the pin of `name`; `false` if there was none.
 pub(super) fn unpin(directory: &Path, name: &NodeName) -> Result<bool, CredentialsError> {
     let path = directory.join(TRUST).join(format!("{name}.crt"));
     match fs::remove_file(&path) {

@@ -8,13 +8,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
 
-/// A text that is none.
+/// The text has the wrong form.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("A fingerprint has 64 hexadecimal digits")]
 pub struct NoFingerprint;
 
 impl Fingerprint {
-    /// That of these DER bytes.
+    /// The fingerprint of a certificate in DER.
     pub fn of(der: &[u8]) -> Self {
         let mut sum = [0; SHA256_OUTPUT_LEN];
         sum.copy_from_slice(digest(&SHA256, der).as_ref());
@@ -22,7 +22,7 @@ impl Fingerprint {
     }
 }
 
-/// In groups of four digits, as `openssl x509 -fingerprint -sha256` has them apart from its colons.
+/// In groups of four digits; without the spaces it is the output of `openssl x509 -fingerprint -sha256` without its colons.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
@@ -44,12 +44,12 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// Bytes as digits.
+/// Bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Digits as bytes: exactly as many as are wanted.
+/// Exactly `N` bytes from hexadecimal digits.
 pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -20,22 +20,22 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 use understudy_session::NodeName;
 
-/// How long an invitation is good.
+/// Lifetime of an invitation.
 pub const GOOD_FOR: Duration = Duration::from_secs(15 * 60);
 
 const FOLDER: &str = "invitations";
 
-/// Bytes of a token, and of what a connection has alone.
+/// Bytes of a token, and of a connection's exported keying material.
 const TOKEN_BYTES: usize = 16;
 pub(super) const CHANNEL_BYTES: usize = 32;
 
-/// What keying material of a connection is asked for by this name is for joining and nothing else.
+/// Label of the keying material that is exported for joining and for nothing else.
 pub(super) const CHANNEL_LABEL: &[u8] = b"EXPORTER-understudy-join";
 
-/// Invitations have two short lines.
+/// Upper bound of an invitation's file, which has two short lines.
 const FILE_BYTES_MAX: u64 = 1_024;
 
-/// What an invited node is given, on paper or in one line.
+/// The secret that an invited node receives, on paper or in a command to paste.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; TOKEN_BYTES]);
 
@@ -51,7 +51,7 @@ impl std::fmt::Display for Token {
     }
 }
 
-/// A text that is none.
+/// The text has the wrong form.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("A token has 32 hexadecimal digits")]
 pub struct NoToken;
@@ -71,7 +71,7 @@ impl Token {
         Ok(Self(bytes))
     }
 
-    /// What stands in the file: it proves the token, and does not tell it.
+    /// The form that is stored: it verifies the token without revealing it.
     fn key(&self) -> [u8; 32] {
         let tag = sign(&Key::new(HMAC_SHA256, b"understudy invitation"), &self.0);
         let mut key = [0; 32];
@@ -79,7 +79,7 @@ impl Token {
         key
     }
 
-    /// The proof of `name` having the token, on the connection that has this keying material.
+    /// The proof that `name` knows the token, bound to the connection with this keying material.
     pub(super) fn prove(&self, channel: &[u8; CHANNEL_BYTES], name: &NodeName) -> Tag {
         sign(&Key::new(HMAC_SHA256, &self.key()), &statement(channel, name))
     }
@@ -89,35 +89,30 @@ fn statement(channel: &[u8; CHANNEL_BYTES], name: &NodeName) -> Vec<u8> {
     [channel, name.0.as_bytes()].concat()
 }
 
-/// Why somebody may not join.
+/// Why a node may not join.
 #[derive(thiserror::Error, Debug)]
 pub enum NotInvited {
-    /// There is none, or it was used.
+    /// There is no invitation, or it has been used.
     #[error("there is no invitation for {0}, or it was used; make one with `understudy invite {0}`")]
     None(NodeName),
-    /// It is too old.
+    /// The invitation has expired.
     #[error("the invitation for {0} has run out; make another with `understudy invite {0}`")]
     RanOut(NodeName),
-    /// The proof is not its.
+    /// The proof does not match the token.
     #[error(
         "the token is not that of the invitation for {0}; take the line of the last `understudy invite {0}`"
     )]
     WrongToken(NodeName),
-    /// The file cannot be read or used up.
+    /// The invitation's file cannot be read or removed.
     #[error("the invitation for {name} cannot be used: {source}")]
-    System {
-        /// For whom.
-        name: NodeName,
-        /// What the system said.
-        source: io::Error,
-    },
+    System { name: NodeName, source: io::Error },
 }
 
 fn path(directory: &Path, name: &NodeName) -> PathBuf {
     directory.join(FOLDER).join(&name.0)
 }
 
-/// Invites `name`; a former invitation of that name is good no more.
+/// Invites `name`, and replaces an earlier invitation of that name.
 pub fn invite(directory: &Path, name: &NodeName, now: SystemTime) -> io::Result<Token> {
     let token = Token::new()?;
     let until = now + GOOD_FOR;
@@ -134,12 +129,12 @@ pub fn invite(directory: &Path, name: &NodeName, now: SystemTime) -> io::Result<
     Ok(token)
 }
 
-/// Whether anybody is invited.
+/// Whether any invitation is open.
 pub(super) fn is_anybody(directory: &Path) -> bool {
     fs::read_dir(directory.join(FOLDER)).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Uses up the invitation of `name`, if `proof` is good on the connection that has this keying material.
+/// Consumes the invitation of `name` if `proof` is valid on the connection with this keying material.
 pub(super) fn use_up(
     directory: &Path,
     name: &NodeName,

@@ -25,10 +25,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 use understudy_session::NodeName;
 
-/// A request and an answer are shorter.
+/// Upper bound of a request and of an answer.
 const LINE_BYTES_MAX: usize = 1_024;
 
-/// How long the whole of it takes at most where somebody is there.
+/// Time limit of the whole exchange.
 const EXCHANGE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Serialize, Deserialize, Debug)]
@@ -51,12 +51,12 @@ fn line(message: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// What came of somebody's wish to join.
+/// The inviter's verdict.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
-    /// It is trusted from now on.
+    /// The node is trusted from now on.
     Taken { name: NodeName, fingerprint: Fingerprint },
-    /// It is not, and was told why.
+    /// The node was refused and told why.
     Refused(String),
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Inviter {
 }
 
 impl Inviter {
-    /// Takes bytes. Once a whole line is there: the bytes to answer, and what came of it.
+    /// Takes bytes. After a whole line it returns the answer to send and the verdict.
     pub(crate) fn hear(
         &mut self,
         bytes: &[u8],
@@ -122,7 +122,7 @@ fn channel_of(session: &rustls::Connection) -> Result<[u8; CHANNEL_BYTES], rustl
     session.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)
 }
 
-/// Why the inviter refuses a node; sent to it in words.
+/// Why the inviter refuses a node; the node receives the text.
 #[derive(thiserror::Error, Debug)]
 enum JoinRefusal {
     #[error("the request is too long")]
@@ -147,53 +147,36 @@ enum JoinRefusal {
     Files(#[from] CredentialsError),
 }
 
-/// Why a node has not joined.
+/// Why a node could not join.
 #[derive(thiserror::Error, Debug)]
 pub enum JoinError {
-    /// Its own certificate.
+    /// This node's own certificate is unusable.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// Nobody is there.
+    /// Nothing answers at that address.
     #[error("{address}: {source}; is the inviter running with --tls, and is this its address?")]
-    Unreachable {
-        /// Where.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// An inviter that expects nobody.
+    Unreachable { address: SocketAddr, source: io::Error },
+    /// The inviter has no open invitation.
     #[error(
         "{0} expects nobody: the line was used, or never made there; make a new one there with `understudy invite`"
     )]
     NobodyInvited(SocketAddr),
-    /// Somebody else is there.
+    /// Another process answers at that address.
     #[error("{address}: {why}")]
-    Tls {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        why: TlsError,
-    },
-    /// The inviter will not have it.
+    Tls { address: SocketAddr, why: TlsError },
+    /// The inviter refuses.
     #[error("{address} refuses: {why}")]
-    Refused {
-        /// Where.
-        address: SocketAddr,
-        /// Its words.
-        why: String,
-    },
+    Refused { address: SocketAddr, why: String },
 }
 
-/// Who was joined.
+/// The inviter that this node has joined.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Joined {
-    /// The inviter's name.
     pub inviter: NodeName,
-    /// What it shows.
     pub shows: Fingerprint,
 }
 
-/// Brings the certificate of `own` to the inviter, and pins the inviter's.
+/// Delivers the certificate of `own` to the inviter, and pins the inviter's certificate here.
 pub fn join(
     own: &Credentials,
     address: SocketAddr,

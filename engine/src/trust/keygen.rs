@@ -14,10 +14,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use understudy_session::NodeName;
 
-/// Why there is no new key.
+/// Why no key was made.
 #[derive(thiserror::Error, Debug)]
 pub enum KeygenError {
-    /// There is one.
+    /// A key exists already.
     #[error(
         "{path} is there already, and peers trust it; to replace it, make the new pair in another directory, and follow \
          \"A new key\" in docs/OPERATIONS.md",
@@ -26,27 +26,21 @@ pub enum KeygenError {
     IsThere(PathBuf),
     /// The system refuses.
     #[error("{path}: {source}", path = .path.display())]
-    System {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The library cannot make one.
+    System { path: PathBuf, source: io::Error },
+    /// The library failed to make a key.
     #[error("No key can be made: {0}")]
     Library(#[from] rcgen::Error),
 }
 
-/// What was made.
+/// A new key pair.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Made {
-    /// The certificate's file: what others are given.
+    /// The certificate's file, which goes to the other hosts.
     pub certificate: PathBuf,
-    /// Its fingerprint.
     pub fingerprint: Fingerprint,
 }
 
-/// Makes a pair for `name` in `directory`, which is created where it is missing. Nothing that is there is replaced.
+/// Makes a key pair for `name` in `directory`, and creates the directory if it is missing. Existing files are never replaced.
 pub fn keygen(directory: &Path, name: &NodeName) -> Result<Made, KeygenError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
@@ -76,7 +70,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), KeygenError> {
         .map_err(|source| KeygenError::System { path: path.into(), source })
 }
 
-/// Writes a file that was not there, and makes it stable.
+/// Writes a new file and flushes it to stable storage.
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), KeygenError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => KeygenError::IsThere(path.into()),

@@ -44,13 +44,13 @@ pub use trusted::Trusted;
 /// Name of the witness, as nodes know it: in the name of the file that has its certificate, and in its hello.
 pub const WITNESS: &str = "witness";
 
-/// What both ends say that they speak inside of TLS.
+/// The ALPN protocol of links.
 pub const ALPN: &[u8] = b"understudy/1";
 
-/// The same of who wants to join.
+/// The ALPN protocol of nodes that join.
 pub(crate) const JOIN_ALPN: &[u8] = b"understudy-join/1";
 
-/// Takes back that `name` is trusted by its pin; `false` if it had none.
+/// Removes the pin of `name`; `false` if there was none.
 pub fn remove(
     directory: &std::path::Path,
     name: &understudy_session::NodeName,

@@ -11,13 +11,13 @@ use understudy_session::NodeName;
 /// Which end of a connection showed a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Side {
-    /// It connected.
+    /// The end that connected.
     Client,
-    /// It was connected to.
+    /// The end that accepted the connection.
     Server,
 }
 
-/// What a peer showed when its connection was made.
+/// The certificates that a peer showed in its handshake.
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub(super) side: Side,
@@ -25,41 +25,31 @@ pub struct Shown {
     pub(super) at: UnixTime,
 }
 
-/// Why a certificate is not taken.
+/// Why a certificate is not accepted.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum TrustError {
-    /// Nobody has said that it is anybody's.
+    /// The certificate is unknown.
     #[error(
         "its certificate ({0}) is not among those that are trusted here; if it is a peer's, put its own.crt here as \
          trust/NAME.crt, or invite it"
     )]
     Unknown(Fingerprint),
-    /// It is another node's than the one that was asked for.
+    /// The certificate belongs to another node than the one that was dialled.
     #[error("its certificate is that of {found}, and {expected} was asked for; check the address")]
-    Another {
-        /// Who was dialled.
-        expected: NodeName,
-        /// Who is there.
-        found: NodeName,
-    },
-    /// The name has a pin, which goes before the authority's word.
+    Another { expected: NodeName, found: NodeName },
+    /// The name is pinned to another certificate, and a pin takes precedence over the authority.
     #[error(
         "the authority vouches for its certificate ({fingerprint}) as that of {name}, and another one stands in \
          trust/{name}.crt, which goes first; remove that file if the authority is to decide"
     )]
-    Pinned {
-        /// The name.
-        name: NodeName,
-        /// What was shown.
-        fingerprint: Fingerprint,
-    },
-    /// Somebody else is where the inviter should be.
+    Pinned { name: NodeName, fingerprint: Fingerprint },
+    /// The certificate is not the inviter's.
     #[error(
         "its certificate ({0}) is not the one that the line of the invitation names; somebody is between, or the address is \
          another's"
     )]
     NotInviter(Fingerprint),
-    /// Nobody could be vouched for.
+    /// The certificate has no single node name for an authority to certify.
     #[error(
         "its certificate ({0}) is not among those that are trusted here, and the authority cannot vouch for it: it needs \
          exactly one DNS name of the form NAME.node.understudy, in small letters"

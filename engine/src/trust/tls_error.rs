@@ -11,49 +11,44 @@ pub enum TlsError {
     /// The peer's certificate is not taken.
     #[error("The other end is not trusted: {0}")]
     Untrusted(TrustError),
-    /// The authority's word is not good any more, or not yet.
+    /// The authority's certificate has expired, was revoked, or is not valid yet.
     #[error("The other end is not trusted: its certificate is no good by the authority's word: {0}")]
     NotVouched(CertificateError),
-    /// The peer does not take ours.
+    /// The peer does not accept our certificate.
     #[error(
         "The other end does not trust this end's certificate ({0:?}); put own.crt of here into its directory as \
          trust/NAME.crt, with the name that this end has, and reload it"
     )]
     NotTrusted(AlertDescription),
-    /// The peer speaks something else.
+    /// The peer does not speak TLS.
     #[error(
         "The other end does not speak TLS; start both ends with --tls, or neither, and check the address"
     )]
     NotTls,
-    /// The peer has gone before anybody knew who it is.
+    /// The peer closed the connection before it had shown who it is.
     #[error(
         "The other end closed the connection before it had shown a certificate; check that it is an understudy engine, and \
          started with --tls as this end is"
     )]
     EndedEarly,
-    /// The peer shows nothing.
+    /// The peer shows no certificate.
     #[error(
         "The other end shows no certificate; check that it is an understudy engine of this or a later version"
     )]
     NoCertificate,
-    /// TLS with something else inside.
+    /// The peer speaks another protocol inside TLS.
     #[error("The other end speaks TLS and is no understudy engine; check the address")]
     NotALink,
-    /// Somebody joined by an invitation: this was all that the connection was for.
+    /// A node joined by an invitation; the connection has served its purpose.
     #[error("{name} joined by its invitation, with the certificate {fingerprint}")]
-    Joined {
-        /// Its name.
-        name: NodeName,
-        /// What it shows.
-        fingerprint: Fingerprint,
-    },
-    /// Somebody wanted to.
+    Joined { name: NodeName, fingerprint: Fingerprint },
+    /// A node tried to join and was refused.
     #[error("Somebody wanted to join: {0}")]
     NotJoined(String),
-    /// Whom to trust was read anew while a handshake was under way.
+    /// The certificates were reloaded during the handshake.
     #[error("The certificates were read anew; connecting again")]
     Reloaded,
-    /// The certificate was taken back while the link stood.
+    /// The peer's certificate was removed while the link was up.
     #[error("The certificate of {0} is not trusted any more: it was removed here, or taken back")]
     Revoked(String),
     /// Anything else: versions, damage, an alert.
@@ -91,7 +86,7 @@ impl From<Error> for TlsError {
 }
 
 impl TlsError {
-    /// Whether trying again is of no use before a person has done something.
+    /// Whether a retry is useless until an operator has changed something.
     pub fn needs_a_person(&self) -> bool {
         !matches!(self, Self::EndedEarly | Self::Reloaded | Self::Failed(_))
     }

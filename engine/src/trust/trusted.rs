@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use std::collections::BTreeMap;
 use understudy_session::NodeName;
 
-/// Pins, and perhaps an authority.
+/// The pinned certificates, and the authority if there is one.
 #[derive(Debug)]
 pub struct Trusted {
     pub(super) pins: BTreeMap<NodeName, Vec<CertificateDer<'static>>>,
@@ -16,7 +16,7 @@ pub struct Trusted {
 }
 
 impl Trusted {
-    /// Whose certificate this is. `rest` is what the peer sent with it; `at` is the time at which dates are looked at.
+    /// The owner of a certificate. `rest` is the remainder of the peer's chain; dates are checked against `at`.
     pub(super) fn vouch(
         &self,
         side: Side,
@@ -37,7 +37,7 @@ impl Trusted {
         Ok(name)
     }
 
-    /// Whose certificate it is that a peer of a standing connection had shown, by what is trusted now.
+    /// The owner of the certificate that the peer of an open connection has shown, judged by what is trusted now.
     pub(super) fn vouch_again(&self, shown: &Shown) -> Result<NodeName, Error> {
         let (leaf, rest) = shown.chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         self.vouch(shown.side, leaf, rest, shown.at)

@@ -11,20 +11,20 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, 
 use std::sync::Arc;
 use understudy_session::NodeName;
 
-/// Whose certificate is taken.
+/// Which certificates are accepted.
 #[derive(Debug)]
 pub(super) enum Rule {
-    /// That of anybody who is trusted.
+    /// The certificate of any trusted node.
     Trusted(Arc<Trusted>),
-    /// That of this node.
+    /// The certificate of this node alone.
     Only(Arc<Trusted>, NodeName),
-    /// The one that a line of an invitation names.
+    /// The certificate with the fingerprint that an invitation names.
     Shown(Fingerprint),
-    /// Anybody's, who then has to prove an invitation.
+    /// Any certificate: its owner proves an invitation afterwards.
     Anybody,
 }
 
-/// What a handshake asks.
+/// Answers the questions of a TLS handshake.
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) rule: Rule,

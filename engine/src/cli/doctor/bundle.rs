@@ -42,7 +42,6 @@ const XENSTORE_KEYS: [&str; 5] =
 /// What goes into it.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
-    /// The node.
     pub(super) node: &'a NodeArgs,
     /// Its configuration.
     pub(super) config: &'a Path,

@@ -20,7 +20,6 @@ pub(super) const LOAD_KEYS: [&str; 4] = ["rate", "set", "skew", "content"];
 /// A guest, decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LabGuestConfig {
-    /// Its name.
     pub name: String,
     /// Its memory in bytes, whole pages.
     pub memory_bytes: u64,

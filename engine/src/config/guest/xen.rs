@@ -20,7 +20,6 @@ pub enum FindChanges {
 /// A guest, decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct XenGuestConfig {
-    /// Its name.
     pub name: String,
     /// Which peer holds its copy.
     pub peer: NodeName,

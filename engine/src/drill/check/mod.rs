@@ -45,50 +45,35 @@ pub struct Expectation {
 pub enum Violation {
     /// An answer does not contain a write that was acknowledged before the question was asked.
     LostWrite {
-        /// About which key.
         key: Key,
-        /// Who got the answer.
         client: ClientId,
-        /// When.
         at: Moment,
-        /// What it said.
         value: u64,
         /// The least that acknowledged writes allow.
         least: u64,
     },
     /// An answer is older than one that someone had before the question was asked.
     WentBack {
-        /// About which key.
         key: Key,
-        /// Who got the answer.
         client: ClientId,
-        /// When.
         at: Moment,
-        /// What it said.
         value: u64,
         /// What had been seen.
         seen: u64,
     },
     /// An answer contains a write that nobody had asked for.
     FromNowhere {
-        /// About which key.
         key: Key,
-        /// Who got the answer.
         client: ClientId,
-        /// When.
         at: Moment,
-        /// What it said.
         value: u64,
         /// The most that was asked for.
         most: u64,
     },
     /// Two increments were answered with the same value: one of them is lost.
     SameValueTwice {
-        /// Which counter.
         key: Key,
-        /// The value.
         value: u64,
-        /// Who got it.
         first: ClientId,
         /// Who got it too.
         second: ClientId,
@@ -97,22 +82,13 @@ pub enum Violation {
     },
     /// A request was answered twice, or an answer came to no request.
     AnsweredTwice {
-        /// Who got it.
         client: ClientId,
         /// Number of the request.
         request: u16,
-        /// When.
         at: Moment,
     },
     /// An answer that the service never gives in a sane state.
-    Nonsense {
-        /// About which key.
-        key: Key,
-        /// Who got it.
-        client: ClientId,
-        /// When.
-        at: Moment,
-    },
+    Nonsense { key: Key, client: ClientId, at: Moment },
     /// An old owner answered after the new one had begun.
     TwoOwners {
         /// The old owner.
@@ -122,18 +98,13 @@ pub enum Violation {
     },
     /// A host sent the guest's frames that never had authority in this round.
     StrayOwner {
-        /// The host.
         host: HostId,
         /// When its first frame was seen.
         at: Moment,
-        /// How many frames.
         frames: u64,
     },
     /// A client got no answer any more.
-    ConnectionLost {
-        /// Which.
-        client: ClientId,
-    },
+    ConnectionLost { client: ClientId },
 }
 
 impl fmt::Display for Violation {

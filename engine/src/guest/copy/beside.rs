@@ -26,10 +26,10 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, PageEntry, PageType, Pfn};
 
-/// Frames that are looked at from one part of an epoch to the next.
+/// Frames copied between two parts of an arriving epoch.
 const STEP_FRAMES: u64 = 512;
 
-/// What is beside an image.
+/// The live copy beside an image, if there is one.
 #[derive(Debug)]
 pub(in crate::guest) struct Beside {
     traffic: Arc<Traffic>,
@@ -37,12 +37,12 @@ pub(in crate::guest) struct Beside {
     setting: Option<Setting>,
 }
 
-/// A copy that was made.
+/// A copy that exists.
 #[derive(Debug)]
 struct Placed {
     copy: Box<dyn HostCopy>,
     _room: Taken,
-    /// Where it and the image may differ, beside what it has written since: what epochs changed.
+    /// Frames that epochs have changed in the image, so that the copy may differ. The copy's own writes are not in it.
     differs: DirtyBitmap,
 }
 
@@ -50,9 +50,9 @@ struct Placed {
 #[derive(Debug)]
 struct Setting {
     epoch: Epoch,
-    /// The next frame to look at.
+    /// The next frame to copy.
     next: Pfn,
-    /// What a new copy is made from, and the room that it takes.
+    /// The memory of a new copy, and the room reserved for it.
     made: Option<(Image, Taken)>,
 }
 
@@ -65,14 +65,14 @@ impl Beside {
         self.setting.is_some()
     }
 
-    /// A commit has changed this frame of the image.
+    /// Notes that a commit has changed this frame of the image.
     pub(in crate::guest) fn changed(&mut self, pfn: Pfn) {
         if let Some(placed) = &mut self.copy {
             placed.differs.set(pfn);
         }
     }
 
-    /// Begins to set it to `epoch`, at which the image stands.
+    /// Begins to set the copy to `epoch`, the image's present epoch.
     pub(in crate::guest) fn set(&mut self, epoch: Epoch, held: &Held) -> Result<(), CopyFault> {
         self.traffic.idle();
         let made = match &mut self.copy {
@@ -90,7 +90,7 @@ impl Beside {
         Ok(())
     }
 
-    /// Goes on with that for some frames of `image`; the epoch once it is set.
+    /// Copies some more frames of `image`. Returns the epoch once the copy is set.
     pub(in crate::guest) fn step(
         &mut self,
         image: &Image,
@@ -117,14 +117,14 @@ impl Beside {
         })
     }
 
-    /// There is nothing to set it from.
+    /// Ends the setting of the copy, because there is no image to set it from.
     pub(in crate::guest) fn give_up(&mut self, why: CopyFault) -> Result<Option<Epoch>, (Epoch, CopyFault)> {
         let setting = self.setting.take();
         self.drop_copy();
         setting.map_or(Ok(None), |setting| Err((setting.epoch, why)))
     }
 
-    /// All pages are in place.
+    /// Completes the copy after its last page.
     fn finish(&mut self, image: &Image, held: &Held) -> Result<(), CopyFault> {
         if let Some(Setting { made: Some((mut made, room)), .. }) = self.setting.take() {
             made.apply_state(image.state());
@@ -163,12 +163,12 @@ impl Beside {
         error.into()
     }
 
-    /// Nothing is left of it here.
+    /// Drops the copy and all that belongs to it.
     pub(in crate::guest) fn drop_copy(&mut self) {
         (self.copy, self.setting) = (None, None);
     }
 
-    /// The copy is the guest from now on. After an error it is still there only if it may be tried again.
+    /// Turns the copy into the guest. After an error the copy is kept only if the attempt may be repeated.
     pub(in crate::guest) fn begin(&mut self, start: &Start<'_>) -> Result<RunningGuest, CopyFault> {
         let Some(Placed { copy, _room, differs }) = self.copy.take() else {
             return Err(CopyFault::Absent);
@@ -184,7 +184,7 @@ impl Beside {
     }
 }
 
-/// A copy takes as much memory as an image: the kernel would end the whole process if it took what is not there.
+/// Reserves memory for a copy, which takes as much as an image. Without the check the kernel could kill the whole process.
 fn take_room(held: &Held) -> Result<Taken, CopyFault> {
     let bytes = held.host.copy_bytes(&held.description);
     let needed = bytes.saturating_add(memory::RESERVE_BYTES);

@@ -7,7 +7,7 @@ use understudy_checkpoint::domain::DomainError;
 /// Why an order about a live copy was not carried out.
 #[derive(thiserror::Error, Debug)]
 pub(in crate::guest) enum CopyFault {
-    /// Nobody has set one.
+    /// No copy was set.
     #[error("there is no copy")]
     Absent,
     /// It was dropped while it was being set.
@@ -30,13 +30,13 @@ pub(in crate::guest) enum CopyFault {
         "a copy that runs takes as much memory as the image, {needed_mib} MiB, and of image-max {left_mib} MiB are left"
     )]
     NoRoom { needed_mib: u64, left_mib: u64 },
-    /// The system gives no memory.
+    /// The system is out of memory.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
     /// The new image cannot hold what was put into it.
     #[error("{0}")]
     Image(String),
-    /// The host makes none.
+    /// The host could not make a copy.
     #[error(transparent)]
     NotCopied(#[from] NotCopied),
     /// The copy itself failed.

@@ -20,19 +20,19 @@ use understudy_checkpoint::Epoch;
 use understudy_colo::rewriter::Carried;
 use understudy_link::PacketList;
 
-/// Epochs that are not acked, at most: as many as may be in flight, and some whose captures came to nothing.
+/// The most epochs that are not acked: as many as may be in flight, and some whose captures failed.
 const CUTS_MAX: usize = 512;
 
-/// What may wait for the loop's next turn.
+/// Bound of what waits for the loop's next iteration.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
-/// The number of the next frame that the guest takes from its card: exact while it stands still.
+/// Returns the number of the next frame that the guest takes from its card; exact while the guest is suspended.
 type Taken = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// Connections whose numbers are rewritten on this host.
 type Rewritten = Box<dyn Fn() -> Vec<Carried> + Send + Sync>;
 
-/// What one guest hears.
+/// The input of one guest.
 pub struct Heard {
     inside: Mutex<Inside>,
     taken: Taken,
@@ -45,30 +45,29 @@ struct Inside {
     listens: bool,
     batches: VecDeque<Batch>,
     bytes: usize,
-    /// Of epochs that are not acked.
+    /// The cuts of epochs that are not acked.
     cuts: VecDeque<Cut>,
-    /// Frames that had no room.
+    /// Frames that were dropped for lack of room.
     lost: u64,
 }
 
-/// What the image of an epoch contains, and does not say by itself.
+/// What a copy needs to know of an epoch's image and cannot see in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cut {
     epoch: Epoch,
-    /// The first frame that it does not contain.
+    /// The first frame that the image does not contain.
     pub next: u64,
-    /// Connections that have other numbers in it than the world knows.
+    /// Connections whose sequence numbers in the image differ from those that clients know.
     pub carried: Vec<Carried>,
 }
 
-/// Frames with numbers one by one.
+/// Consecutive frames.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
-    /// The number of the first.
+    /// The number of the first frame.
     pub first: u64,
     /// How many there are.
     pub count: u64,
-    /// They.
     pub list: PacketList,
 }
 
@@ -79,12 +78,12 @@ impl std::fmt::Debug for Heard {
 }
 
 impl Heard {
-    /// Of a guest that takes frames from its card as `taken` says; the loop is woken by `waker`.
+    /// The input of a guest. `taken` counts the frames that the guest took from its card; `waker` wakes the loop.
     pub fn new(taken: impl Fn() -> u64 + Send + Sync + 'static, waker: LoopWaker) -> Arc<Self> {
         Self::rewriting(taken, Vec::new, waker)
     }
 
-    /// The same of a guest of which connections are `rewritten` on this host.
+    /// The same for a guest whose connections are rewritten on this host; `rewritten` lists them.
     pub fn rewriting(
         taken: impl Fn() -> u64 + Send + Sync + 'static,
         rewritten: impl Fn() -> Vec<Carried> + Send + Sync + 'static,
@@ -94,7 +93,7 @@ impl Heard {
         Arc::new(Self { inside: Mutex::default(), taken, rewritten, waker })
     }
 
-    /// A frame comes for the guest: `deliver` hands it to the guest's card, and says its number if the card took it. By the loop.
+    /// Takes a frame for the guest, on the loop. `deliver` hands the frame to the guest's card and returns its number if the card accepts it.
     pub fn hear(&self, frame: &[u8], deliver: impl FnOnce(&[u8]) -> Option<u64>) {
         let mut inside = self.inside.lock();
         if let Some(number) = deliver(frame)
@@ -104,7 +103,7 @@ impl Heard {
         }
     }
 
-    /// The same by another thread.
+    /// The same on another thread.
     pub fn hear_elsewhere(&self, frame: &[u8], deliver: impl FnOnce(&[u8]) -> Option<u64>) {
         self.hear(frame, deliver);
         if !self.inside.lock().batches.is_empty() {
@@ -112,7 +111,7 @@ impl Heard {
         }
     }
 
-    /// Whether what is heard from here on is kept.
+    /// Sets whether input is kept from here on.
     pub fn listen(&self, listens: bool) {
         let mut inside = self.inside.lock();
         inside.listens = listens;
@@ -120,7 +119,7 @@ impl Heard {
         inside.bytes = 0;
     }
 
-    /// What was heard and not fetched yet.
+    /// Takes the input that was not fetched yet.
     pub fn take(&self) -> Option<Batch> {
         let mut inside = self.inside.lock();
         let batch = inside.batches.pop_front()?;
@@ -128,18 +127,18 @@ impl Heard {
         Some(batch)
     }
 
-    /// The first packet that an image may lack which is not acked, or is cut from now on.
+    /// The first packet that an image not yet acked, or one cut later, may lack.
     pub fn first_needed(&self) -> u64 {
         let inside = self.inside.lock();
         inside.cuts.iter().map(|cut| cut.next).chain([(self.taken)()]).min().unwrap_or(0)
     }
 
-    /// What is to be known of `epoch`, if that was cut and is not acked.
+    /// The cut of `epoch`, if that epoch was cut and is not acked.
     pub fn cut_of(&self, epoch: Epoch) -> Option<Cut> {
         self.inside.lock().cuts.iter().find(|cut| cut.epoch == epoch).cloned()
     }
 
-    /// Frames that had no room so far.
+    /// The number of frames dropped so far.
     pub fn lost(&self) -> u64 {
         self.inside.lock().lost
     }
@@ -162,7 +161,7 @@ impl Inside {
         }
         let mut list = PacketList::default();
         if list.push(frame).is_err() {
-            // No card takes what is so long.
+            // No card accepts a frame this long.
             self.lost += 1;
             return;
         }

@@ -1,4 +1,4 @@
-//! What a copy is to hear, as its guest's host tells it: kept from the cut of the oldest epoch that the copy may be set to.
+//! The input of a copy, as the primary sends it: kept from the cut of the oldest epoch that the copy may be set to.
 //!
 //! ```text
 //!   Input 40 41 42 43 │ Cut(7, next 42) │ Input 44 45 │ …
@@ -17,31 +17,31 @@ use understudy_colo::mirror::{Limits, Mirror, Missing, Number};
 use understudy_colo::packet::{Card, Frame, Offload};
 use understudy_colo::rewriter::Carried;
 
-/// The link has said something twice: what is sent from here on is of no use.
+/// The link repeated a packet number: the rest of its packets is unusable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum OutOfStep {
-    /// Numbers go back.
+    /// Packet numbers go backwards.
     #[error("it sends packet {found} of what its guest hears, and {expected} is the next")]
     Number {
-        /// That of the packet that came.
+        /// The number that arrived.
         found: u64,
-        /// That of the next one.
+        /// The number that was expected.
         expected: u64,
     },
-    /// Epochs are committed here before many more begin.
+    /// Few epochs are uncommitted at a time.
     #[error("it sends what its guest hears in more epochs than are kept apart")]
     Epochs,
 }
 
-/// One guest's.
+/// The input of one guest.
 #[derive(Debug)]
 pub(super) struct Input {
     limits: Limits,
-    /// Of packets of this generation.
+    /// The generation of the packets.
     log: Option<(Generation, Mirror)>,
-    /// Of the images of epochs of that generation: connections with other numbers than the world knows. They outlive the link.
+    /// For each epoch of that generation, the connections whose sequence numbers differ from those that clients know. The list outlives the link.
     carried: (Generation, CarriedLog),
-    /// Packets that had no room here.
+    /// Packets that were dropped for lack of room.
     pub(super) lost: u64,
 }
 
@@ -50,7 +50,7 @@ impl Input {
         Self { limits, log: None, carried: (Generation(0), CarriedLog::new()), lost: 0 }
     }
 
-    /// The link is another one: what is told on it has a beginning of its own.
+    /// A new link begins, and its packets are numbered anew.
     pub(super) fn clear(&mut self) {
         self.log = None;
     }
@@ -63,19 +63,19 @@ impl Input {
         &mut self.log.get_or_insert_with(begin).1
     }
 
-    /// Packets come, `first` the number of the first. Returns whether some before it are missing.
+    /// Takes packets; `first` is the number of the first. Returns whether packets before it are missing.
     pub(super) fn begin(&mut self, generation: Generation, first: u64) -> Result<bool, OutOfStep> {
         let log = self.log_of(generation, first);
         let Number(expected) = log.next();
         if first < expected {
             return Err(OutOfStep::Number { found: first, expected });
         }
-        // The sender had no room for those in between, or told nobody of them.
+        // The sender dropped the packets in between, or kept none.
         log.skip_to(Number(first));
         Ok(first > expected)
     }
 
-    /// One of those packets.
+    /// Takes one of those packets.
     pub(super) fn push(&mut self, packet: &[u8]) {
         let frame = Frame { card: CARD, offload: Offload::default(), bytes: packet };
         if let Some((_, log)) = &mut self.log
@@ -85,7 +85,7 @@ impl Input {
         }
     }
 
-    /// `epoch` was cut: its image contains all before the packet `next`, and has other numbers for `carried` connections than the
+    /// Notes the cut of `epoch`: its image contains all packets before `next`, and `carried` connections whose numbers differ from
     /// world knows. The answer is how many of those have no room.
     pub(super) fn cut(
         &mut self,
@@ -102,37 +102,37 @@ impl Input {
         log.mark_at(epoch, Number(next)).map(|()| lost).map_err(|_| OutOfStep::Epochs)
     }
 
-    /// Connections with other numbers in the image of `epoch` than the world knows.
+    /// Adds connections whose sequence numbers in the image of `epoch` differ from those that clients know.
     pub(super) fn carried(&self, epoch: Epoch) -> impl Iterator<Item = Carried> {
         self.carried.1.of(epoch)
     }
 
-    /// Whether a copy can run from `base`: its cut was told, and all that was heard since is here.
+    /// Whether a copy can run from `base`: the cut is known, and all input since is here.
     pub(super) fn reaches(&self, base: Epoch) -> Result<(), Missing> {
         self.after(base).map(drop)
     }
 
-    /// What a copy of `base` is to hear first.
+    /// The input that a copy of `base` receives first.
     pub(super) fn after(&self, base: Epoch) -> Result<impl Iterator<Item = &[u8]>, Missing> {
         let (_, log) = self.log.as_ref().ok_or(Missing::Mark(base))?;
         Ok(log.after(base)?.map(|(_, frame)| frame.bytes))
     }
 
-    /// The guest has taken all before `next`: no image that is not here yet lacks any of that.
+    /// The guest has taken all packets before `next`, so every later image contains them.
     pub(super) fn taken(&mut self, generation: Generation, next: u64) {
         if let Some((_, log)) = self.log.as_mut().filter(|(of, _)| *of == generation) {
             log.taken(Number(next));
         }
     }
 
-    /// A copy of `base` runs, which was given all that is here.
+    /// A copy of `base` runs and has received everything that is here.
     pub(super) fn has_run(&mut self, base: Epoch) {
         if let Some((_, log)) = &mut self.log {
             log.has_run(base);
         }
     }
 
-    /// No copy will be set to an epoch before this one.
+    /// No copy will be set to an epoch before this one, so older input goes.
     pub(super) fn forget(&mut self, before: Epoch) {
         self.carried.1.forget(before);
         if let Some((_, log)) = &mut self.log {
@@ -168,7 +168,7 @@ mod tests {
         let mut input = input(100);
         hear(&mut input, 7, &[1, 2, 3, 4]);
         assert_eq!(after(&input, 3), Err(Missing::Mark(Epoch(3))), "it was not told what the image contains");
-        // The guest had not taken the third yet when it was cut.
+        // The guest had not taken the third packet yet at the cut.
         input.cut(G, Epoch(3), 9, Vec::new()).unwrap();
         hear(&mut input, 11, &[5]);
         assert_eq!(after(&input, 3).unwrap(), [3, 4, 5]);
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(input.reaches(Epoch(3)), Err(Missing::Input(Epoch(3))));
         input.cut(G, Epoch(4), 3, Vec::new()).unwrap();
         assert_eq!(input.reaches(Epoch(4)), Ok(()));
-        // The sender had no room for two.
+        // The sender dropped two packets.
         input.forget(Epoch(4));
         hear(&mut input, 5, &[6]);
         assert_eq!((input.lost, input.reaches(Epoch(4))), (1, Err(Missing::Input(Epoch(4)))));

@@ -1,4 +1,4 @@
-//! How much of a copy waits where. An operator's settings, or from what they are.
+//! Bounds of the queues around a live copy: an operator's settings, or values derived from them.
 //!
 //! ```text
 //!   guest's host   comparer: flows, frames that wait              ── input ──►   copy's host   input: heard since the cut
@@ -7,13 +7,13 @@
 
 use understudy_colo::{comparer, mirror, unreleased};
 
-/// How much of one copy waits where.
+/// Bounds of the queues around one copy.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CopyLimits {
-    /// What is compared.
+    /// Bounds of the comparer.
     pub comparer: comparer::Limits,
-    /// What the guest has heard, for a copy that is set later.
+    /// Bytes of input that are kept for a copy set later.
     pub input: mirror::Limits,
-    /// What the copy has sent, and nobody is known to have seen.
+    /// Bytes of output that the copy has sent and that may not have left the primary.
     pub sent: unreleased::Limits,
 }

@@ -39,20 +39,19 @@ pub use traffic::{Traffic, TrafficStats, Untold};
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 
-/// What the loop has a receive thread do with the copy.
+/// An order of the loop about the copy, carried out by a receive thread.
 #[derive(Clone, Debug)]
 pub enum CopyOrder {
-    /// Make it exactly this epoch, which is committed; answered by `CopySet` or `CopySetFailed`.
+    /// Set the copy to this committed epoch; answered by `CopySet` or `CopySetFailed`.
     Set {
-        /// The epoch.
         epoch: Epoch,
-        /// What passes between it and the world: the same each time.
+        /// The copy's traffic; the same object in each order.
         traffic: Arc<Traffic>,
     },
-    /// Let it run; answered by `CopyEnded` if it does not.
+    /// Run the copy; answered by `CopyEnded` on failure.
     Run,
-    /// Stop it where it stands; answered by `CopyHalted` or `CopyEnded`.
+    /// Halt the copy; answered by `CopyHalted` or `CopyEnded`.
     Halt,
-    /// Forget it.
+    /// Drop the copy.
     Drop,
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Debug)]
 pub struct CopyRoom {
     bytes: Arc<Bytes>,
-    /// What says how much memory of the host can still be had.
+    /// Returns how much of the host's memory is available.
     available_bytes: fn() -> Option<u64>,
 }
 
@@ -21,7 +21,7 @@ struct Bytes {
     copies: AtomicU64,
 }
 
-/// What one copy takes, as long as it is there.
+/// The memory reserved for one copy, released on drop.
 #[derive(Debug)]
 pub struct Taken {
     room: CopyRoom,
@@ -29,33 +29,33 @@ pub struct Taken {
 }
 
 impl CopyRoom {
-    /// Images and copies take `max` bytes together at most.
+    /// Room of `max` bytes for images and copies together.
     pub fn new(max: u64) -> Self {
         let bytes = Bytes { max, images: AtomicU64::new(0), copies: AtomicU64::new(0) };
         Self { bytes: Arc::new(bytes), available_bytes: memory::available_bytes }
     }
 
-    /// Asks `available_bytes` for the memory of this host, where the kernel is not to be asked.
+    /// Replaces the kernel's answer about available memory by `available_bytes`.
     pub fn ask(&mut self, available_bytes: fn() -> Option<u64>) {
         self.available_bytes = available_bytes;
     }
 
-    /// How much memory of the host can still be had, where that is known.
+    /// The host's available memory, if known.
     pub fn available_bytes(&self) -> Option<u64> {
         (self.available_bytes)()
     }
 
-    /// Images take so much.
+    /// Sets the memory that images take.
     pub fn images_take(&self, bytes: u64) {
         self.bytes.images.store(bytes, Ordering::Relaxed);
     }
 
-    /// Copies take so much.
+    /// The memory that copies take.
     pub fn of_copies(&self) -> u64 {
         self.bytes.copies.load(Ordering::Relaxed)
     }
 
-    /// Room for a copy of so many bytes; the error is how many there are.
+    /// Reserves `bytes` for a copy; the error is the number of bytes left.
     pub fn take(&self, bytes: u64) -> Result<Taken, u64> {
         let room = self.bytes.max.saturating_sub(self.bytes.images.load(Ordering::Relaxed));
         let take = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= room);

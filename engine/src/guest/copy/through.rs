@@ -1,5 +1,5 @@
-//! A guest that was a copy: what it is sent goes through its rewriter, since its connections have other numbers than the world
-//! knows. All else is as with any guest.
+//! A guest that was a copy: its input goes through its rewriter, since its connections have other numbers than clients
+//! know. All else is as with any guest.
 
 use super::{Heard, Traffic};
 use crate::guest::machine::{BoxedSource, HostError, Machine};
@@ -15,7 +15,7 @@ pub struct Through {
 }
 
 impl Through {
-    /// `machine`, whose frames go through `traffic`, and are `heard` as the world sends them.
+    /// Wraps `machine`: its input goes through `traffic`, and `heard` records the input as clients send it.
     pub fn new(machine: Arc<dyn Machine>, traffic: Arc<Traffic>, heard: Arc<Heard>) -> Self {
         Self { machine, traffic, heard }
     }

@@ -1,4 +1,4 @@
-//! What passes between a copy and the world, shared by the loop, the receive thread and the copy's own thread.
+//! The traffic between a copy and the world, shared by the loop, the receive thread and the copy's own thread.
 //!
 //! ```text
 //!            run(base)             mute                     begin
@@ -26,7 +26,7 @@ use understudy_colo::unreleased::Unreleased;
 use understudy_lab::Port;
 use understudy_link::{PacketList, Packets};
 
-/// What passes between one copy and the world.
+/// The traffic between one copy and the world.
 #[derive(Debug)]
 pub struct Traffic {
     inside: Mutex<Inside>,
@@ -40,20 +40,20 @@ struct Inside {
     input: Input,
     way: Way,
     sent: Unreleased,
-    /// The number of the next frame that is to be told.
+    /// The number of the next frame to report to the primary.
     next_told: u64,
-    /// Frames that the copy sent and that had no room.
+    /// Frames of the copy that were dropped for lack of room.
     unkept: u64,
 }
 
 enum Stage {
-    /// It does not run.
+    /// The copy does not run.
     Idle,
-    /// It runs, hears, and is told.
+    /// The copy runs and receives input, and its output is reported to the primary.
     Told { generation: Generation, base: Epoch },
-    /// It has run, and may still. Nothing of it is told, it hears nothing, and what it sends is kept.
+    /// The copy has run and may still run. It receives no input; its output is kept and not reported.
     Muted,
-    /// It is the guest.
+    /// The copy has become the guest.
     Owner(Arc<dyn Port>),
 }
 
@@ -68,32 +68,31 @@ impl std::fmt::Debug for Stage {
     }
 }
 
-/// Frames of the copy that the primary is to be told of.
+/// Frames of the copy to report to the primary.
 #[derive(Debug)]
 pub struct Untold {
-    /// That of the epoch.
+    /// The generation of that epoch.
     pub generation: Generation,
-    /// What the copy was set to.
+    /// The epoch that the copy was set to.
     pub base: Epoch,
     /// The number of the first frame.
     pub first: u64,
-    /// They.
     pub list: PacketList,
 }
 
 /// What was lost on the way.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct TrafficStats {
-    /// Frames for the copy that had no room.
+    /// Input of the copy that was dropped for lack of room.
     pub input_lost: u64,
-    /// Frames of the copy that had no room.
+    /// Output of the copy that was dropped for lack of room.
     pub output_lost: u64,
-    /// Connections whose numbers were not told in time.
+    /// Connections whose sequence numbers arrived too late.
     pub unanswered: u64,
 }
 
 impl Traffic {
-    /// Of a copy that is not there yet; the loop is woken by `reporter` when there is something to tell.
+    /// The traffic of a copy that does not exist yet; `reporter` wakes the loop when there is output to report.
     pub fn new(reporter: Reporter, limits: CopyLimits) -> Self {
         let inside = Inside {
             stage: Stage::Idle,
@@ -113,8 +112,8 @@ impl Traffic {
 
     // ── the loop, about what comes by the link ───────────────────────────────────────────────────────────────────────
 
-    /// What the guest has heard, `first` the number of the first packet. A copy that runs was given all that came before; where
-    /// some of that is missing it hears nothing more and nothing of it is told, which asks for a checkpoint.
+    /// Takes input of the guest; `first` is the number of the first packet. A running copy has received everything before it; if
+    /// packets are missing, the copy is muted, which makes the primary take a checkpoint.
     pub fn input(&self, generation: Generation, first: u64, packets: Packets<'_>) -> Result<(), OutOfStep> {
         let mut inside = self.inside.lock();
         let is_missing = inside.input.begin(generation, first)?;
@@ -136,12 +135,12 @@ impl Traffic {
         Ok(())
     }
 
-    /// The guest has taken all before `next` of what it has heard.
+    /// The guest has taken all input before `next`.
     pub fn taken(&self, generation: Generation, next: u64) {
         self.inside.lock().input.taken(generation, next);
     }
 
-    /// `epoch` was cut: its image contains all before the packet `next`, and has other numbers for `carried` connections than the
+    /// Notes the cut of `epoch`: its image contains all packets before `next`, and `carried` connections whose numbers differ from
     /// world knows. The answer is how many of those have no room.
     pub fn cut(
         &self,
@@ -153,38 +152,38 @@ impl Traffic {
         self.inside.lock().input.cut(generation, epoch, next, carried)
     }
 
-    /// Whether a guest that is started from the image of `epoch` has other numbers than the world knows.
+    /// Whether a guest started from the image of `epoch` has connections whose numbers differ from those that clients know.
     pub fn carries(&self, epoch: Epoch) -> bool {
         self.inside.lock().input.carried(epoch).next().is_some()
     }
 
-    /// Connections whose numbers are rewritten here, of a copy that is the guest.
+    /// The connections that are rewritten here, of a copy that has become the guest.
     pub fn rewritten(&self) -> Vec<Carried> {
         self.inside.lock().way.carried()
     }
 
-    /// The guest has begun a connection after the cut of `epoch`.
+    /// The guest has opened a connection after the cut of `epoch`.
     pub fn handshake(&self, epoch: Epoch, packet: &[u8]) {
         self.inside.lock().with_way(|way, out| way.handshake(epoch, packet, out));
         self.reporter.wake();
     }
 
-    /// What the copy of `base` sent up to this has left.
+    /// Output of the copy of `base` has left the primary up to this frame.
     pub fn released(&self, generation: Generation, base: Epoch, through: u64) {
         let mut inside = self.inside.lock();
         let is_it = matches!(inside.stage, Stage::Told { generation: of, base: is } if (of, is) == (generation, base));
-        // What was not told cannot have left.
+        // Output that was not reported cannot have left.
         if let (true, Some(last_told)) = (is_it, inside.next_told.checked_sub(1)) {
             inside.sent.released(through.min(last_told));
         }
     }
 
-    /// The link is gone: what is told on the next one has a beginning of its own.
+    /// The link is gone; frames on the next one are numbered anew.
     pub fn link_lost(&self) {
         self.inside.lock().input.clear();
     }
 
-    /// What the copy has sent and the primary is to be told of; `None` if there is nothing for now.
+    /// Takes output of the copy to report to the primary; `None` if there is none now.
     pub fn take_untold(&self) -> Option<Untold> {
         let mut inside = self.inside.lock();
         let Stage::Told { generation, base } = inside.stage else { return None };
@@ -192,7 +191,7 @@ impl Traffic {
         let mut first = None;
         let mut next = inside.next_told;
         for (number, kept) in inside.sent.from(inside.next_told) {
-            // Nothing that a card sends is too long.
+            // No frame of a card is too long.
             if list.push(&kept.bytes).is_err() {
                 break;
             }
@@ -205,12 +204,12 @@ impl Traffic {
 
     // ── the loop, by the session's word ──────────────────────────────────────────────────────────────────────────────
 
-    /// Whether a copy can run from `base`: its cut was told, and all that the guest heard since is here.
+    /// Whether a copy can run from `base`: the cut is known, and all input since is here.
     pub fn reaches(&self, base: Epoch) -> Result<(), Missing> {
         self.inside.lock().input.reaches(base)
     }
 
-    /// The copy was set to `base`, and is about to run: it hears what the guest has heard since.
+    /// The copy was set to `base` and is about to run: delivers the input since `base`.
     pub fn run(&self, generation: Generation, base: Epoch) {
         let mut guard = self.inside.lock();
         let inside = &mut *guard;
@@ -227,7 +226,7 @@ impl Traffic {
         input.has_run(base);
     }
 
-    /// Nothing more of the copy is told, and it hears nothing more.
+    /// Mutes the copy: no more input, no more reports.
     pub fn mute(&self) {
         let mut inside = self.inside.lock();
         if matches!(inside.stage, Stage::Told { .. }) {
@@ -235,7 +234,7 @@ impl Traffic {
         }
     }
 
-    /// There is no copy, or it is to be set anew.
+    /// Resets: there is no copy, or it will be set anew.
     pub fn idle(&self) {
         let mut inside = self.inside.lock();
         inside.stage = Stage::Idle;
@@ -244,27 +243,27 @@ impl Traffic {
         inside.way.halt();
     }
 
-    /// No copy will be set to an epoch before this one.
+    /// No copy will be set to an epoch before this one, so older input goes.
     pub fn forget(&self, before: Epoch) {
         self.inside.lock().input.forget(before);
     }
 
-    /// Whether the primary was told of anything since the copy ran last.
+    /// Whether any output was reported since the copy last began to run.
     pub fn has_forwarded(&self) -> bool {
         self.inside.lock().next_told > 0
     }
 
-    /// Whether there was a copy that is no more.
+    /// Whether a copy has ended.
     pub fn has_ended(&self) -> bool {
         self.inside.lock().way.card.as_ref().is_some_and(|card| card.has_ended())
     }
 
-    /// Time has passed.
+    /// Does what is due.
     pub fn tick(&self) {
         self.inside.lock().with_way(Way::tick);
     }
 
-    /// What was lost so far.
+    /// Counts of what was lost so far.
     pub fn stats(&self) -> TrafficStats {
         let inside = self.inside.lock();
         TrafficStats {
@@ -276,17 +275,17 @@ impl Traffic {
 
     // ── the copy's host ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// There is a copy with this card.
+    /// Connects the card of a new copy.
     pub(in crate::guest) fn connect(&self, card: Box<dyn CopyCard>) {
         self.inside.lock().way.card = Some(card);
     }
 
-    /// The copy stands still: what waits for numbers counts for nothing any more.
+    /// The copy is halted: what still waits for sequence numbers is void.
     pub(super) fn stands_still(&self) {
         self.inside.lock().way.halt();
     }
 
-    /// The copy, which was set to `base` last, is the guest. What it sent and nobody has seen goes to `output` before all that it
+    /// The copy, last set to `base`, becomes the guest. Its output that has not left the primary goes to `output` before everything that it
     /// sends from here on.
     pub fn begin(&self, base: Epoch, output: Arc<dyn Port>) {
         let mut guard = self.inside.lock();
@@ -299,7 +298,7 @@ impl Traffic {
         inside.stage = Stage::Owner(output);
     }
 
-    /// A frame of the world for the copy that is the guest; its number in the order in which the guest takes them.
+    /// Delivers a frame to the copy that has become the guest, and returns the frame's number.
     pub fn deliver(&self, packet: &[u8]) -> Option<u64> {
         self.inside.lock().hear(packet)
     }
@@ -315,7 +314,7 @@ impl Inside {
         number
     }
 
-    /// Where what comes out goes by the stage.
+    /// Routes the copy's output according to the stage.
     fn with_way(&mut self, step: impl FnOnce(&mut Way, &mut dyn FnMut(&[u8]))) {
         let Self { stage, way, sent, unkept, .. } = self;
         let mut out = |bytes: &[u8]| match stage {

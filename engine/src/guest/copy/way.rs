@@ -21,7 +21,7 @@ use understudy_colo::rewriter::{self, Carried, Rewriter, Verdict};
 use understudy_colo::unreleased::Kept;
 use understudy_colo::{Handshake, Opening};
 
-/// Frames that wait for room in the copy's card, and their bytes.
+/// The most frames that wait for room in the copy's card, and their bytes.
 const PENDING_MAX: usize = 1 << 14;
 const PENDING_BYTES_MAX: usize = 4 << 20;
 
@@ -33,9 +33,9 @@ pub(super) struct Way {
     pending: VecDeque<Vec<u8>>,
     pending_bytes: usize,
     scratch: Vec<u8>,
-    /// Frames that had no room anywhere.
+    /// Frames that were dropped for lack of room.
     pub(super) lost: u64,
-    /// Connections whose numbers the primary's host did not tell in time.
+    /// Connections whose sequence numbers the primary sent too late.
     pub(super) unanswered: u64,
 }
 
@@ -57,7 +57,7 @@ impl Way {
         Time(self.began.elapsed().as_nanos() as u64)
     }
 
-    /// The copy was set to `base`, whose image has other numbers for `carried` connections than the world knows.
+    /// The copy was set to `base`, whose image has `carried` connections with numbers that differ from those that clients know.
     pub(super) fn set(&mut self, base: Epoch, carried: impl Iterator<Item = Carried>) {
         self.forget_pending();
         let now = self.now();
@@ -66,7 +66,7 @@ impl Way {
         }
     }
 
-    /// The copy stands still.
+    /// The copy is halted.
     pub(super) fn halt(&mut self) {
         self.rewriter.halt();
         self.forget_pending();
@@ -77,7 +77,7 @@ impl Way {
         self.pending_bytes = 0;
     }
 
-    /// The copy is the guest. What it had `sent` and nobody has seen leaves first, then what waited here.
+    /// The copy has become the guest. Its `sent` output that has not left the primary leaves first, then what waited here.
     pub(super) fn takeover(&mut self, sent: Vec<Kept>, out: &mut dyn FnMut(&[u8])) {
         let now = self.now();
         self.rewriter.takeover(now);
@@ -88,12 +88,12 @@ impl Way {
         self.settle(out);
     }
 
-    /// Connections whose numbers are rewritten here.
+    /// The connections that are rewritten here.
     pub(super) fn carried(&self) -> Vec<Carried> {
         self.rewriter.offsets()
     }
 
-    /// The guest has begun a connection in the epoch after `cut`.
+    /// The guest has opened a connection in the epoch after `cut`.
     pub(super) fn handshake(&mut self, cut: Epoch, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
         let parsed = Packet::parse(frame(packet), Side::Guest);
         let understudy_colo::packet::Content::Tcp(segment) = &parsed.content else { return };
@@ -106,13 +106,13 @@ impl Way {
         self.settle(out);
     }
 
-    /// A frame of the world for the copy; `out` takes what the copy had sent and waited. The answer is its number in the order in
-    /// which the copy takes frames, unless it waits for others or is lost.
+    /// Delivers a frame to the copy; output that was waiting goes to `out`. Returns the frame's number in the order in
+    /// which the copy takes frames, unless the frame waits or is lost.
     pub(super) fn input(&mut self, packet: &[u8], out: &mut dyn FnMut(&[u8])) -> Option<u64> {
         self.through(Side::World, packet, out)
     }
 
-    /// A frame of the copy; `out` takes it, rewritten, and what waited.
+    /// Takes a frame of the copy; `out` receives the rewritten frame and what waited.
     pub(super) fn output(&mut self, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
         self.through(Side::Guest, packet, out);
     }
@@ -139,7 +139,7 @@ impl Way {
         number
     }
 
-    /// Time has passed, and the card may have room again.
+    /// Tries again to deliver what waits for room in the card.
     pub(super) fn tick(&mut self, out: &mut dyn FnMut(&[u8])) {
         let now = self.now();
         if self.rewriter.next_timeout().is_some_and(|at| at <= now) {
@@ -154,7 +154,7 @@ impl Way {
         }
     }
 
-    /// Does what the rewriter says, until it has no more to say.
+    /// Performs the rewriter's actions until there are none left.
     fn settle(&mut self, out: &mut dyn FnMut(&[u8])) {
         while let Some(output) = self.rewriter.poll_output() {
             match output {
@@ -194,7 +194,7 @@ impl Way {
     }
 }
 
-/// A frame as a lab guest's card has it: nothing is left to do.
+/// A frame as a lab guest's card sends it: no offloads are pending.
 pub(super) fn frame(bytes: &[u8]) -> Frame<'_> {
     Frame { card: CARD, offload: Offload::default(), bytes }
 }

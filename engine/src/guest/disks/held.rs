@@ -30,25 +30,25 @@ use understudy_disk::sync::plan::{Known, Theirs};
 use understudy_disk::sync::talk::{Ask, BadTalk, Say};
 use understudy_disk::words::{DiskNumber, Point};
 
-/// Writes that wait for their epoch, or for its commit.
+/// Bound of writes that wait for their epoch's end or its commit.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
-/// What an epoch has for disks cannot be taken.
+/// Why an epoch's disk writes cannot be accepted.
 #[derive(thiserror::Error, Debug)]
 pub enum DisksError {
-    /// This host has no disks for guests.
+    /// This host holds no disks.
     #[error("this host keeps no disks of guests")]
     Unsupported,
-    /// Its files.
+    /// The disk's files.
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// A disk, a label or the journal.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// What is to be held.
+    /// The write's place.
     #[error(transparent)]
     Held(#[from] HeldError),
-    /// A batch of a full copy.
+    /// A batch of a full copy is malformed.
     #[error(transparent)]
     Batch(#[from] BadBatch),
     /// What the primary asks.
@@ -57,21 +57,20 @@ pub enum DisksError {
     /// The disk cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A write of a full copy.
+    /// A write of a full copy lies beyond the disk.
     #[error("a write ends at {end} of a disk of {size_bytes} bytes; the disks of both hosts differ")]
     Beyond {
         /// Where it ends.
         end: u64,
-        /// What there is.
         size_bytes: u64,
     },
-    /// It is of another epoch, or comes when nothing is awaited.
+    /// The writes belong to another epoch, or arrive when none are expected.
     #[error("writes came that belong to no epoch that is being received; the sender is defective")]
     Order,
-    /// The full copy is not what was sent.
+    /// The full copy differs from what was sent.
     #[error("the copy of the disk is not what was sent; it has to be sent again")]
     Mismatch,
-    /// Its end is missing.
+    /// The end of the epoch's writes is missing.
     #[error("the epoch ends without the end of its writes; the sender is defective")]
     Missing,
 }
@@ -95,13 +94,13 @@ pub struct HeldDisks {
     marked: Option<Bits>,
     sizes_bytes: Vec<u64>,
     state: State,
-    /// The epoch that is being received, and whether its writes are whole.
+    /// The epoch that is being received, and whether all of its writes have arrived.
     open: Option<(Generation, Epoch, bool)>,
     scratch: Vec<u8>,
 }
 
 impl HeldDisks {
-    /// The disk at `place`, whatever it has.
+    /// Opens the disk at `place`, whatever its state.
     pub fn open(place: &DiskPlace) -> Result<Self, DisksError> {
         let Opened { applier, trust, standing, map } = place.open()?;
         if let Err(error) = &map {
@@ -185,7 +184,7 @@ impl HeldDisks {
         Ok(hashes)
     }
 
-    /// A batch of writes arrives.
+    /// Takes a batch of writes.
     pub fn writes(&mut self, generation: Generation, tag: Epoch, batch: &[u8]) -> Result<(), DisksError> {
         let Some((of, epoch, false)) = self.open else { return Err(DisksError::Order) };
         if of != generation || tag > epoch {
@@ -210,7 +209,7 @@ impl HeldDisks {
         }
     }
 
-    /// The epoch's writes are all here, if they are what was sent.
+    /// Completes the epoch's writes; fails if they differ from what was sent.
     pub fn end(&mut self, end: WritesEnd) -> Result<(), DisksError> {
         match &mut self.open {
             Some((generation, epoch, is_whole @ false))
@@ -232,7 +231,7 @@ impl HeldDisks {
         }
     }
 
-    /// Whether the epoch that is being received has all its writes.
+    /// Whether all writes of the epoch that is being received have arrived.
     pub fn check_whole(&self) -> Result<(), DisksError> {
         if matches!(self.open, Some((.., true))) { Ok(()) } else { Err(DisksError::Missing) }
     }
@@ -265,7 +264,7 @@ impl HeldDisks {
         Ok(true)
     }
 
-    /// What comes after `whole` is dropped; without one, all. A full copy that has not ended leaves a disk that is worth nothing.
+    /// Drops the writes after `whole`, or all of them without one. An unfinished full copy leaves an invalid disk.
     pub fn drop_after(&mut self, whole: Option<Epoch>) {
         self.open = None;
         match (&mut self.state, whole) {
@@ -274,7 +273,7 @@ impl HeldDisks {
         }
     }
 
-    /// The witness has given the guest to this host: the labels say that the disk will be newer, and nothing is replayed over it.
+    /// The witness has given the guest to this host: marks the labels so that nothing is replayed over the disk's newer content.
     pub fn hand_over(&mut self, generation: Generation) -> Result<(), DisksError> {
         let State::Following(_) = self.state else { return Err(DisksError::Order) };
         self.state = State::Nothing;

@@ -40,13 +40,13 @@ pub(super) const NUMBER: DiskNumber = DiskNumber(0);
 /// Chunks that the ledger tells apart by epoch: 16 MiB of them.
 const LEDGER_CHUNKS_MAX: usize = 256;
 
-/// A guest's disk cannot be served.
+/// Why a guest's disk cannot be served.
 #[derive(thiserror::Error, Debug)]
 pub enum LocalError {
-    /// Its files.
+    /// The disk's files.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// It was being overwritten when this host last had it.
+    /// The disk holds an unfinished copy.
     #[error(
         "the guest's disk was being overwritten by a full copy when that ended, so it is at no moment of the guest; start \
          the guest on the host that has it whole, or remove the disk's directory"
@@ -57,7 +57,7 @@ pub enum LocalError {
         "the guest has a disk, and the node is not told where to keep disks; give it --lab-disks DIRECTORY"
     )]
     NoDirectory,
-    /// Its thread or its memory.
+    /// The system gives no thread or no memory.
     #[error("the disk gets no thread or no memory: {0}")]
     NoRoom(String),
 }
@@ -183,7 +183,7 @@ impl Participant for LocalDisk {
         self.recording.stop();
     }
     fn fence(&self) {
-        // The guest stands still, and this disk is overwritten by the next full copy.
+        // The guest is suspended, and the next full copy overwrites this disk.
         self.recording.stop();
     }
     fn revive(&self) {}

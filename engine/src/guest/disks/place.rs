@@ -23,29 +23,26 @@ use understudy_disk::storage::file::{Caching, FileStorage, OpenError};
 use understudy_disk::storage::{Storage, StorageError};
 use understudy_disk::words::Point;
 
-/// Bytes of the journal: some epochs of a guest that writes as much as a gigabit link carries.
+/// Bytes of the journal: some epochs of a guest that writes at a gigabit link's rate.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
-/// How long files may still be in use by what ran here before.
+/// How long the previous guest's threads may still use the files.
 const LET_GO_MAX: Duration = Duration::from_secs(2);
 
-/// The files of a disk cannot be had.
+/// Why a disk's files cannot be used.
 #[derive(thiserror::Error, Debug)]
 pub enum PlaceError {
-    /// Some are there and some are not.
+    /// Some of the files are missing.
     #[error(
         "{path} is missing beside other files of the disk; put it back, or remove the directory to have the disk made anew"
     )]
     Missing {
-        /// Which one.
         path: PathBuf,
     },
-    /// The directory cannot be made or read.
+    /// The directory cannot be created or read.
     #[error("{path}: {source}")]
     Directory {
-        /// Which.
         path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
     /// It is a disk of another guest, or of another size.
@@ -53,11 +50,10 @@ pub enum PlaceError {
         "{path} is of guest {guest} with a disk of {size_bytes} bytes; another directory is needed for this one"
     )]
     Other {
-        /// Of the label.
+        /// The guest that the label names.
         path: PathBuf,
-        /// Whose.
         guest: String,
-        /// Of that disk.
+        /// The size that the label names.
         size_bytes: u64,
     },
     /// A file cannot be opened.
@@ -69,7 +65,7 @@ pub enum PlaceError {
     /// The label cannot be read.
     #[error(transparent)]
     Label(#[from] LabelError),
-    /// The journal cannot be made or read.
+    /// The journal cannot be created or read.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The intent map cannot be made or read.
@@ -78,25 +74,25 @@ pub enum PlaceError {
     /// The system has no random bytes.
     #[error("the system gives no random bytes for a disk's history")]
     NoRandom,
-    /// They do not belong together, or cannot be recovered.
+    /// The files do not match, or cannot be recovered.
     #[error(transparent)]
     Apply(#[from] ApplyError),
 }
 
-/// A disk with what is known of it.
+/// An open disk with what its label says.
 #[derive(Debug)]
 pub struct Opened {
-    /// What brings epochs onto it.
+    /// Applies epochs to the disk.
     pub applier: Applier<FileStorage>,
-    /// What it is worth.
+    /// Whether the content is valid.
     pub trust: Trust,
-    /// What its label said.
+    /// The standing in its label.
     pub standing: Standing,
     /// Its intent map.
     pub map: Result<Map<FileStorage>, IntentError>,
 }
 
-/// Where a guest's disk is on this host.
+/// The place of a guest's disk on this host.
 #[derive(Clone, Debug)]
 pub struct DiskPlace {
     directory: PathBuf,
@@ -119,7 +115,7 @@ impl DiskPlace {
         self.directory.join(name)
     }
 
-    /// The disk with its label and its journal, recovered, or made where there is nothing.
+    /// Opens the disk with its label and journal and recovers them, or creates all three.
     pub fn open(&self) -> Result<Opened, PlaceError> {
         let directory = |source| PlaceError::Directory { path: self.directory.clone(), source };
         let is_there = |name| self.file(name).try_exists().map_err(directory);
@@ -151,7 +147,7 @@ impl DiskPlace {
         let map = create("disk0.map", IntentFile::<FileStorage>::bytes(self.size_bytes))?;
         let map = new_map(map, history, self.size_bytes);
         let label = LabelFile::create(create("disk0.label", LABEL_BYTES)?, history, label)?;
-        // Last: without it nothing of the disk is there.
+        // The label comes last: without a label there is no disk.
         let disk = create("disk0", self.size_bytes)?;
         let applier = Applier::create(vec![Volume::new(disk, label)], journal, Mode::Ordered)?;
         Ok(Opened { applier, trust: Trust::Nothing, standing: Standing::Blank, map })
@@ -205,7 +201,7 @@ pub(super) fn random() -> Result<[u8; 16], PlaceError> {
     Ok(bytes)
 }
 
-/// Opens a file; what this process still has of it is given up soon.
+/// Opens a file, and waits until this process's former handle is closed.
 fn open(path: &Path) -> Result<FileStorage, OpenError> {
     let begun = Instant::now();
     loop {

@@ -27,22 +27,22 @@ use understudy_disk::server::Book;
 use understudy_disk::sync::plan::Unlike;
 use understudy_disk::sync::talk::BadTalk;
 
-/// Writes that wait for the encode thread.
+/// Bound of writes that wait for the encode thread.
 const RECORD_BYTES_MAX: usize = 32 << 20;
 
 /// The longest write that a full copy can surely note: with less room left it goes on with marks.
 const WRITE_BYTES_MAX: u64 = 1 << 20;
 
-/// Writes that were handed over and are not acked.
+/// Bound of writes that were handed over and are not acked.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
-/// Why a copy of a disk ends, or cannot go on from where it was.
+/// Why a disk's copy ends, or cannot resume.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CopyError {
     /// The disk could not be read.
     #[error("The guest's disk cannot be read; the log says why")]
     Unread,
-    /// The guest writes more than is taken away, or what is needed again is not kept.
+    /// The guest writes faster than the link takes, or writes needed for a resync are gone.
     #[error("The guest's disk has to be copied anew: {0}")]
     Overrun(#[from] Overrun),
     /// Another one has begun, or nobody wants it.
@@ -62,12 +62,12 @@ pub enum CopyError {
     Label,
 }
 
-/// What an epoch has for disks.
+/// The disk writes of an epoch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WritesOf {
-    /// In the order of the writes.
+    /// Batches in the order of the writes.
     pub batches: Vec<Arc<Tagged>>,
-    /// Of all of them, and of those of a full copy that were taken before.
+    /// Summary of all batches, including those of a full copy that were taken earlier.
     pub summary: WritesSummary,
 }
 
@@ -87,7 +87,7 @@ impl Kept {
 
 #[derive(Debug)]
 enum State {
-    /// Nobody holds a copy; the open epoch.
+    /// No copy exists; the open epoch.
     Passing(Epoch),
     Recording(Box<Recorded>),
 }
@@ -106,13 +106,13 @@ struct Recorded {
     record: Record,
     full: Option<Full>,
     kept: VecDeque<Kept>,
-    /// What is kept begins after this epoch.
+    /// Kept writes begin after this epoch.
     kept_after: Epoch,
-    /// The next epoch has all that is kept once more.
+    /// Whether the next epoch sends all kept writes again.
     goes_back: bool,
 }
 
-/// Shared by who serves the guest, who captures it, and the loop.
+/// Shared by the disk's thread, the capture thread and the loop.
 #[derive(Debug)]
 pub(super) struct Recording(Mutex<State>);
 
@@ -123,7 +123,7 @@ impl Default for Recording {
 }
 
 impl Recording {
-    /// Runs `act` with where a write is to be noted. Nothing that waits belongs into it: the pause takes the same lock.
+    /// Runs `act` with the record of writes. `act` must not wait, because the pause takes the same lock.
     pub(super) fn with_book<T>(&self, act: impl FnOnce(&mut Book<'_>) -> T) -> T {
         match &mut *self.0.lock() {
             State::Passing(tag) => act(&mut Book::Marks(*tag)),
@@ -175,7 +175,7 @@ impl Recording {
         }));
     }
 
-    /// Nobody wants to know any more.
+    /// Stops recording.
     pub(super) fn stop(&self) {
         let mut state = self.0.lock();
         if let State::Recording(recorded) = &*state {
@@ -183,7 +183,7 @@ impl Recording {
         }
     }
 
-    /// What follows belongs to the epoch after this one.
+    /// Closes this epoch; later writes belong to the next one.
     pub(super) fn cut(&self, epoch: Epoch) {
         match &mut *self.0.lock() {
             State::Passing(tag) => *tag = epoch.next(),
@@ -191,7 +191,7 @@ impl Recording {
         }
     }
 
-    /// Whole batches of a full copy that has not ended, which nobody needs again.
+    /// Takes complete batches of an unfinished full copy; they are not kept.
     pub(super) fn take_ready(&self) -> Vec<Arc<Tagged>> {
         match &mut *self.0.lock() {
             State::Recording(recorded) if recorded.full.is_some() => recorded.take_batches(),
@@ -199,7 +199,7 @@ impl Recording {
         }
     }
 
-    /// What an epoch has that was cut. After a gap there is none.
+    /// Takes the writes of an epoch that was cut; an error after a gap.
     pub(super) fn end(&self, epoch: Epoch) -> Result<WritesOf, Overrun> {
         match &mut *self.0.lock() {
             State::Recording(recorded) => recorded.end(epoch),
@@ -207,14 +207,14 @@ impl Recording {
         }
     }
 
-    /// All up to this epoch is safe on the other host.
+    /// Drops writes up to this epoch: they are safe on the other host.
     pub(super) fn acked(&self, through: Epoch) {
         if let State::Recording(recorded) = &mut *self.0.lock() {
             recorded.forget(through);
         }
     }
 
-    /// The other host is at `base`: the next epoch is to have all that came after. An error if that is not kept.
+    /// The other host is at `base`: the next epoch sends every later write. Fails if those writes are no longer kept.
     pub(super) fn go_back_to(&self, base: Epoch) -> Result<(), Overrun> {
         match &mut *self.0.lock() {
             State::Recording(recorded) if recorded.full.is_none() && base >= recorded.kept_after => {
@@ -260,7 +260,7 @@ impl Recorded {
         Ok(writes)
     }
 
-    /// Batches of this epoch; what the guest has written since its cut stays.
+    /// Takes batches of this epoch; writes after its cut stay.
     fn take_up_to(&mut self, epoch: Epoch) -> Vec<Arc<Tagged>> {
         std::iter::from_fn(|| self.record.next_batch_through(epoch)).map(Arc::new).collect()
     }
@@ -326,7 +326,7 @@ mod tests {
         let again = epoch(&recording, 7);
         assert_eq!(again.batches.iter().map(|tagged| tagged.tag.0).collect::<Vec<_>>(), [5, 6, 7]);
         arrive(&mut held, 7, &again);
-        // The link is lost once more, before it arrived.
+        // The link is lost again before the epoch has arrived.
         held.drop_after(Epoch(4));
         recording.go_back_to(Epoch(4)).unwrap();
         let again = epoch(&recording, 8);
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(held.commit(Epoch(8)).iter().map(|held| held.batches.len()).collect::<Vec<_>>(), [1, 3]);
     }
 
-    /// So many writes of 64 KiB that do not compress.
+    /// This many incompressible writes of 64 KiB.
     fn write_noise(recording: &Recording, writes: usize) {
         let mut word = 88_172_645_463_325_252_u64;
         let mut data = vec![0; 64 << 10];

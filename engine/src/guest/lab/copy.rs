@@ -13,7 +13,7 @@ use understudy_checkpoint::{Epoch, Page, PageEntry};
 use understudy_lab::wire::FRAME_BYTES_MAX;
 use understudy_lab::{Inlet, LabCopy, LabGuest};
 
-/// A copy of a lab guest, and where its network card comes from if it becomes the guest.
+/// A copy of a lab guest, and the maker of its network card in case it becomes the guest.
 #[derive(Debug)]
 pub(super) struct HostedCopy {
     copy: LabCopy,
@@ -49,7 +49,7 @@ impl HostCopy for HostedCopy {
     }
 }
 
-/// A guest that goes on by `card`, and whose connections `traffic` rewrites, which has begun.
+/// The running guest with network card `card`, whose connections `traffic` rewrites.
 pub(super) fn running_through(
     guest: LabGuest,
     traffic: &Arc<Traffic>,
@@ -66,18 +66,18 @@ pub(super) fn running_through(
     Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
 }
 
-/// The way to the card of `guest`.
+/// A handle to the network card of `guest`.
 pub(super) fn card_of(guest: &LabGuest) -> Box<dyn CopyCard> {
     Box::new(Card(guest.inlet()))
 }
 
-/// The way to a lab guest's card.
+/// A handle to a lab guest's network card.
 #[derive(Debug)]
 struct Card(Inlet);
 
 impl CopyCard for Card {
     fn takes(&self, frame: &[u8]) -> bool {
-        // What is longer no card takes, however often it is tried; what is shorter is no frame.
+        // No card ever accepts a longer frame, and anything shorter is no frame.
         (ETHERNET_BYTES..=FRAME_BYTES_MAX).contains(&frame.len())
     }
 
@@ -98,7 +98,7 @@ impl CopyCard for Card {
     }
 }
 
-/// The head of any frame.
+/// Length of an Ethernet header.
 const ETHERNET_BYTES: usize = 14;
 
 impl LiveCopy for HostedCopy {

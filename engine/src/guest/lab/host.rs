@@ -30,34 +30,34 @@ use understudy_netbuf::kernel::KernelError;
 pub struct LabHost {
     cards: LabCards,
     conditions: Conditions,
-    /// Where disks are.
+    /// The directory of the guests' disks.
     disks: Option<PathBuf>,
     /// What a full copy of one reads in a second.
     sync_bytes_per_s: u64,
 }
 
-/// Why a guest of the lab did not begin.
+/// Why a lab guest could not be started.
 #[derive(thiserror::Error, Debug)]
 pub enum LabStartError {
-    /// Its load is none.
+    /// Its load is malformed.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It gets no network card.
+    /// It cannot have a network card.
     #[error(transparent)]
     Card(#[from] KernelError),
-    /// It cannot be what it is configured to be.
+    /// Its configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// It gets no disk.
+    /// Its disk cannot be opened.
     #[error(transparent)]
     Disk(#[from] LocalError),
-    /// It gets no thread for its tap.
+    /// Its tap's thread cannot be started.
     #[error("The guest's network card gets no thread: {0}")]
     Thread(#[from] io::Error),
 }
 
 impl LabHost {
-    /// Whose guests get their network cards from `cards`.
+    /// A host whose guests get their network cards from `cards`.
     pub fn new(cards: LabCards) -> Self {
         Self { cards, conditions: Conditions::NONE, disks: None, sync_bytes_per_s: u64::MAX }
     }
@@ -76,12 +76,12 @@ impl LabHost {
         LocalDisk::start(&self.place(name, size_bytes)?, self.sync_bytes_per_s)
     }
 
-    /// The same, which does this to its guests and copies.
+    /// The same host, under these conditions for its guests and copies.
     pub fn under(self, conditions: Conditions) -> Self {
         Self { conditions, ..self }
     }
 
-    /// As `build`, of a guest whose connections `traffic` rewrites.
+    /// Like `build`, for a guest whose connections `traffic` rewrites.
     fn build_through(
         &self,
         start: &Start<'_>,
@@ -89,7 +89,7 @@ impl LabHost {
         card: LabCard,
         traffic: &Arc<Traffic>,
     ) -> Result<RunningGuest, NotBuilt> {
-        // It sends as soon as it is there.
+        // The guest sends as soon as it exists.
         traffic.idle();
         traffic.begin(Epoch(start.open.0.saturating_sub(1)), card.port());
         let port: Arc<dyn Port> = traffic.clone();
@@ -99,7 +99,7 @@ impl LabHost {
         running_through(guest, traffic, card).map_err(|error| error.to_string().into())
     }
 
-    /// Starts a guest that nobody ran before.
+    /// Starts a new guest.
     pub fn start(&self, guest: &LabGuestConfig) -> Result<RunningGuest, LabStartError> {
         let config = GuestConfig {
             memory_bytes: guest.memory_bytes,
@@ -189,7 +189,7 @@ fn devices(card: &LabCard, disk: &Option<Arc<LocalDisk>>) -> Devices {
     Devices { port: card.port(), disk }
 }
 
-/// A lab guest that sends by `card`.
+/// A running lab guest with network card `card`.
 pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<RunningGuest> {
     plugged(guest, card, None)
 }

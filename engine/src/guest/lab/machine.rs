@@ -8,7 +8,7 @@ use std::sync::Arc;
 use understudy_checkpoint::Generation;
 use understudy_lab::LabGuest;
 
-/// A lab guest, and what it hears.
+/// A lab guest, the record of its input, and its disk.
 #[derive(Debug)]
 pub(super) struct LabMachine {
     pub(super) guest: LabGuest,
@@ -33,14 +33,14 @@ impl Machine for LabMachine {
         false
     }
     fn leave(&self) {
-        // It lives in this process.
+        // The guest lives in this process.
         self.guest.stop();
     }
     fn has_ended(&self) -> bool {
         self.guest.has_ended()
     }
     fn mark(&self, _generation: Generation) {
-        // It ends with this process: nobody will find it.
+        // The guest ends with this process, so nobody will look for a mark.
     }
     fn is_marked(&self, _generation: Generation) -> bool {
         true
@@ -50,11 +50,11 @@ impl Machine for LabMachine {
     }
 
     fn take_renewed(&self) -> Option<Vec<u8>> {
-        // Its devices never change.
+        // A lab guest's devices never change.
         None
     }
     fn deliver(&self, frame: &[u8]) {
-        // A full ring drops it, as a network card does.
+        // A full ring drops the frame, as a network card does.
         self.heard.hear(frame, |frame| self.guest.inject_numbered(frame));
     }
     fn disk(&self) -> Option<Arc<dyn DiskParticipant>> {

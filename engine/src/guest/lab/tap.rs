@@ -21,35 +21,35 @@ use understudy_checkpoint::Epoch;
 use understudy_lab::{Inlet, LabGuest, Port};
 use understudy_netbuf::kernel::{GuestTap, KernelError};
 
-/// How often a thread that waits for frames looks whether its guest has ended.
+/// How often a thread that waits for frames checks whether its guest has ended.
 const LOOK_EVERY_MS: u16 = 100;
 
-/// How long a card may still be that of a guest that has just ended.
+/// How long a tap may still belong to a guest that has just ended.
 const LET_GO_MAX: Duration = Duration::from_secs(2);
 
 /// Room for any frame of a tap without super-packets, whose MTU is at most 64 KiB.
 const FRAME_BYTES_MAX: usize = (64 << 10) + 64;
 
-/// What makes network cards of lab guests.
+/// Makes the network cards of lab guests.
 #[derive(Clone, Debug)]
 pub struct LabCards {
     outputs: OutputMaker,
-    /// A guest's tap is called this and the guest's name; `None`: guests are on the switch.
+    /// Prefix of the taps' names, which the guest's name follows; `None`: guests are on the switch.
     taps: Option<String>,
 }
 
 impl LabCards {
-    /// Cards on the lab's switch, or, where `taps` is given, taps with names that begin with it.
+    /// Cards on the lab's switch, or taps if `taps` gives a prefix for their names.
     pub fn new(outputs: OutputMaker, taps: Option<String>) -> Self {
         Self { outputs, taps }
     }
 
-    /// An error if there is no card for a guest `name`.
+    /// Fails if the guest `name` cannot have a card.
     pub fn check(&self, name: &str) -> Result<(), KernelError> {
         self.taps.as_ref().map_or(Ok(()), |prefix| GuestTap::check(&format!("{prefix}{name}")))
     }
 
-    /// A card for the guest `name`, which sends nothing that is not held as of epoch `open`.
+    /// A card for the guest `name`. All output is held and belongs to epoch `open`.
     pub fn make(&self, name: &str, open: Epoch) -> Result<LabCard, KernelError> {
         let waker = self.outputs.waker.clone();
         let Some(prefix) = &self.taps else {
@@ -62,7 +62,7 @@ impl LabCards {
     }
 }
 
-/// The guest that had the tap before may be on its way out.
+/// The tap's former guest may still be ending.
 fn open_tap(name: &str) -> Result<GuestTap, KernelError> {
     let begun = Instant::now();
     loop {
@@ -79,13 +79,13 @@ fn open_tap(name: &str) -> Result<GuestTap, KernelError> {
 #[derive(Debug)]
 pub struct LabCard {
     tap: Option<Arc<GuestTap>>,
-    /// What the guest sends by it.
+    /// The output that the card holds.
     output: HeldOutput,
     waker: LoopWaker,
 }
 
 impl LabCard {
-    /// Where the guest is to send.
+    /// The port that the guest sends to.
     pub fn port(&self) -> Arc<dyn Port> {
         match &self.tap {
             None => Arc::new(self.output.clone()),
@@ -93,18 +93,18 @@ impl LabCard {
         }
     }
 
-    /// What wakes the loop.
+    /// The waker of the loop.
     pub(super) fn waker(&self) -> LoopWaker {
         self.waker.clone()
     }
 
-    /// The guest has started: from here on it receives, and this is its output.
+    /// Connects the started guest, which receives from here on, and returns its held output.
     pub(super) fn plug(self, guest: &LabGuest, heard: &Arc<Heard>) -> std::io::Result<HeldOutput> {
         let (deliver, heard) = (guest.inlet(), heard.clone());
         self.receive(guest, move |frame| heard.hear_elsewhere(frame, |frame| deliver.inject_numbered(frame)))
     }
 
-    /// The same for a guest that was a copy: what it receives goes through `traffic`.
+    /// The same for a guest that was a copy: its input goes through `traffic`.
     pub(super) fn plug_through(
         self,
         guest: &LabGuest,
@@ -114,7 +114,7 @@ impl LabCard {
         self.receive(guest, move |frame| heard.hear_elsewhere(frame, |frame| traffic.deliver(frame)))
     }
 
-    /// What comes by a tap goes to the guest on a thread of its own.
+    /// A thread of its own delivers a tap's frames to the guest.
     fn receive(
         self,
         guest: &LabGuest,
@@ -133,17 +133,17 @@ struct TapPort(Arc<GuestTap>);
 
 impl Port for TapPort {
     fn transmit(&self, frame: &[u8]) {
-        // A network without a cable: what is lost is for the guest's protocols.
+        // Like an unplugged cable: the guest's protocols deal with the loss.
         let _ = self.0.send(frame);
     }
 }
 
-/// Until the guest has ended, or its tap is gone.
+/// Runs until the guest has ended or its tap is gone.
 fn receive(tap: &GuestTap, inlet: &Inlet, deliver: impl Fn(&[u8])) {
     let mut frame = vec![0; FRAME_BYTES_MAX];
     while !inlet.has_ended() {
         let mut ready = [PollFd::new(tap.as_fd(), PollFlags::POLLIN)];
-        // Whatever it says, the read finds out.
+        // The read that follows shows what poll found.
         let _ = poll(&mut ready, PollTimeout::from(LOOK_EVERY_MS));
         loop {
             match tap.receive(&mut frame) {

@@ -63,7 +63,6 @@ pub enum Work {
 /// A committed epoch, copied.
 #[derive(Debug)]
 pub struct Committed {
-    /// The epoch.
     pub epoch: Epoch,
     /// Its pages, types and state.
     pub image: Image,
@@ -72,9 +71,7 @@ pub struct Committed {
 /// Whose image is kept, and what starts it.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// The guest's name.
     pub name: String,
-    /// What it is.
     pub description: Description,
     /// What runs guests on this host.
     pub host: Arc<dyn Host>,

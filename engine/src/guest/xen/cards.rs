@@ -89,7 +89,6 @@ impl Renewed {
 pub(in crate::guest) struct Watched {
     pub(in crate::guest) xen: Xen,
     pub(in crate::guest) domain: DomId,
-    /// The guest's name.
     pub(in crate::guest) name: String,
 }
 

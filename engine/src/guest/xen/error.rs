@@ -76,7 +76,6 @@ pub enum XenGuestError {
     /// It is not known whether the process that labelled the domain still runs.
     #[error("whether process {pid} still has it is not known: {source}")]
     OwnerUnknown {
-        /// The process.
         pid: u32,
         /// The error from /proc.
         source: io::Error,
@@ -88,7 +87,6 @@ pub enum XenGuestError {
     CardElsewhere {
         /// The card's number.
         device: u32,
-        /// The driver domain.
         backend: DomId,
     },
     /// A guest that no engine has run has the same name here.
@@ -96,7 +94,6 @@ pub enum XenGuestError {
         "domain {domain} is called {name} too and was never protected; rename or destroy it, or a takeover will fail"
     )]
     Namesake {
-        /// The other domain.
         domain: DomId,
         /// The common name.
         name: String,
@@ -109,7 +106,6 @@ pub enum XenGuestError {
     InFile {
         /// Why the guest was not started from it.
         why: Box<Self>,
-        /// The file.
         file: PathBuf,
     },
     /// The guest is gone meanwhile.

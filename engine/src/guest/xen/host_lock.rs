@@ -48,7 +48,6 @@ pub enum HostLockError {
     Io {
         /// The path of the lock.
         path: PathBuf,
-        /// The system's error.
         source: io::Error,
     },
 }

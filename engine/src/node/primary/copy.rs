@@ -512,7 +512,7 @@ fn kind(why: Why) -> Divergence {
     }
 }
 
-/// A frame as a lab guest's card has it: nothing is left to do.
+/// A frame as a lab guest's card sends it: no offloads are pending.
 fn frame(bytes: &[u8]) -> Frame<'_> {
     Frame { card: CARD, offload: Offload::default(), bytes }
 }
