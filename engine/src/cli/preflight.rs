@@ -192,7 +192,7 @@ mod tests {
 web from this host to b
 
 refuse  name_taken  b has a domain named web already; rename or destroy that one (is b this host?)
-warn    unlearnt    Not everything could be learnt of b: a?[2Jb?c
+warn    unlearnt    Some facts about b could not be determined: a?[2Jb?c
 
 web cannot be protected: 1 reason against it, 1 warning
 ";

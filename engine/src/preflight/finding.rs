@@ -36,7 +36,7 @@ impl Display for HostName {
 pub enum Finding {
     /// No hypervisor answers.
     #[error(
-        "{host} does not run Xen, or understudy may not speak to it there: boot it with Xen, run this as root in dom0"
+        "{host} does not run Xen, or understudy has no access to it there: boot it with Xen, and run this as root in dom0"
     )]
     NoXen { host: HostName },
     /// The witness of that host's node does not answer it.
@@ -44,51 +44,51 @@ pub enum Finding {
     WitnessUnreachable { host: HostName, address: String, why: String },
     /// The two hosts use different witnesses.
     #[error(
-        "{host} has another witness ({there}) than this host ({here}); both nodes must ask the same one, or each host may be \
-         given the guest"
+        "{host} uses the witness {there}, and this host uses {here}; both nodes must use the same witness, or each host may \
+         be given the guest"
     )]
     WitnessesDiffer { host: HostName, there: String, here: String },
     /// There is no such guest.
     #[error("No domain named {guest} runs on this host; `xl list` shows those that do")]
     GuestNotFound { guest: String },
-    /// The guest exists, but its state could not be found out.
-    #[error("{guest} cannot be looked at: {why}")]
+    /// The guest exists, but its state could not be determined.
+    #[error("{guest} cannot be examined: {why}")]
     GuestUnreadable { guest: String, why: String },
     /// Something in the guest's configuration prevents protection.
     #[error("{guest} cannot be protected: {obstacle}")]
     Configured { guest: String, obstacle: Obstacle },
     /// The guest is a 32-bit PV guest.
     #[error(
-        "{guest} is a PV guest of 32 bits, which cannot be captured; run a 64-bit kernel, or run it as PVH"
+        "{guest} is a 32-bit PV guest, which cannot be captured; use a 64-bit kernel, or run the guest as PVH"
     )]
     Narrow { guest: String },
     /// The guest is paused, and would not answer when it is asked to suspend.
-    #[error("{guest} is paused and answers no request; see why, then `xl unpause {guest}`")]
+    #[error("{guest} is paused and answers no request; find out why, then run `xl unpause {guest}`")]
     Paused { guest: String },
     /// The guest has stopped.
-    #[error("{guest} does not run ({how}); destroy it and start it again")]
+    #[error("{guest} is not running ({how}); destroy it and start it again")]
     Ended { guest: String, how: &'static str },
     /// The guest cannot be suspended.
     #[error(
-        "The kernel of {guest} cannot suspend (control/feature-suspend is not there, others are); use one that is built \
-         with CONFIG_HIBERNATE_CALLBACKS"
+        "The kernel of {guest} cannot suspend (it announces other features, and not control/feature-suspend); use a kernel \
+         that is built with CONFIG_HIBERNATE_CALLBACKS"
     )]
     NoSuspend { guest: String },
     /// It may not be possible to suspend the guest.
     #[error(
-        "{guest} does not say whether it can suspend; if it is booting, look again; if its kernel is old, try \
-         `xl save -c {guest} FILE` first"
+        "{guest} does not announce whether it can suspend; if it is still booting, run preflight again; if its kernel is \
+         old, try `xl save -c {guest} FILE` first"
     )]
     SuspendUnannounced { guest: String },
     /// The host starts the guest at boot, even if another host runs it after a takeover.
     #[error(
-        "{host} starts {guest} whenever it boots (/etc/xen/auto), even while another host runs it; take it out of there, and \
-         start it by hand or by what knows where it runs"
+        "{host} starts {guest} whenever it boots (/etc/xen/auto), even while another host runs it; remove it there, and \
+         start it by hand or with a tool that knows where it runs"
     )]
     Autostarted { host: HostName, guest: String },
     /// Pacemaker starts and stops the guest by an agent that knows of no takeover.
     #[error(
-        "Pacemaker on {host} starts and stops {guest} by its own agent (ocf:heartbeat:Xen), which does not know of takeovers; \
+        "Pacemaker on {host} starts and stops {guest} with its own agent (ocf:heartbeat:Xen), which knows nothing of takeovers; \
          remove that resource"
     )]
     InPacemaker { host: HostName, guest: String },
@@ -114,7 +114,7 @@ pub enum Finding {
          find its changes by comparing (--guest name={guest},find-changes=compare), which costs memory and longer pauses"
     )]
     NoLogDirty { guest: String },
-    /// The hypervisor there cannot track them.
+    /// The other host's hypervisor cannot track the writes of PV guests.
     #[error(
         "The Xen of {host} is built without shadow paging: after a takeover {guest} would run there, and could not be \
          protected again. Run it as PVH; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is small, have the node \
@@ -129,13 +129,12 @@ pub enum Finding {
     NameTaken { host: HostName, guest: String },
     /// A network card has no bridge to attach to there.
     #[error(
-        "{host} has no bridge {bridge}, which a network card of {guest} is plugged into; create it there, of the same \
-         network"
+        "{host} has no bridge {bridge}, which a network card of {guest} needs; create it there, on the same network"
     )]
     BridgeMissing { host: HostName, bridge: String, guest: String },
     /// A takeover could not build the domain.
     #[error(
-        "{host} has {} free for a domain and {guest} needs {}; end or shrink guests there, or give its dom0 less",
+        "{host} has {} free for a domain, and {guest} needs {}; shut down or shrink guests there, or give its dom0 less memory",
         show_bytes(*free_bytes), show_bytes(*needed_bytes)
     )]
     NoMemory { host: HostName, guest: String, free_bytes: u64, needed_bytes: u64 },
@@ -147,24 +146,24 @@ pub enum Finding {
     NoImageMemory { host: HostName, guest: String, available_bytes: u64, needed_bytes: u64 },
     /// Guests move to newer hypervisors only.
     #[error(
-        "{host} runs Xen {}.{}, which cannot take guests of this host's newer {}.{}; bring both to one release",
+        "{host} runs Xen {}.{}, which cannot receive guests from this host's newer {}.{}; install the same release on both",
         there.0, there.1, here.0, here.1
     )]
     OlderXen { host: HostName, there: (u32, u32), here: (u32, u32) },
     /// After a takeover the guest could not be protected towards this host again.
     #[error(
-        "{host} runs Xen {}.{}, newer than this host's {}.{}: {guest} can go there, but not come back; bring both to one \
-         release",
+        "{host} runs Xen {}.{}, newer than this host's {}.{}: {guest} can go there, but not come back; install the \
+         same release on both",
         there.0, there.1, here.0, here.1
     )]
     NewerXen { host: HostName, guest: String, there: (u32, u32), here: (u32, u32) },
     /// The two engines have no link version in common.
     #[error(
-        "understudy {theirs} of {host} speaks no version of the link that this one ({ours}) does; install the same on both"
+        "understudy {theirs} on {host} and {ours} on this host have no version of the link in common; install the same version on both"
     )]
     LinkSkew { host: HostName, theirs: String, ours: &'static str },
     /// The two engines have a link version in common, but are of different versions.
-    #[error("{host} has understudy {theirs} and this host {ours}; install the same on both")]
+    #[error("{host} has understudy {theirs}, and this host has {ours}; install the same version on both")]
     UnderstudySkew { host: HostName, theirs: String, ours: &'static str },
     /// `xl` is missing.
     #[error(
@@ -173,34 +172,34 @@ pub enum Finding {
     NoXl { host: HostName },
     /// The save helper was not found where libxl usually looks.
     #[error(
-        "No libxl-save-helper is where {host} should have it, without which `xl restore` fails; see that Xen's utilities \
-         are whole"
+        "{host} has no libxl-save-helper in the usual places, and `xl restore` fails without it; check that Xen's utilities \
+         are completely installed"
     )]
     NoSaveHelper { host: HostName },
     /// The processors are from different vendors.
     #[error(
-        "{guest} was started on a processor of {ours} and that of {host} is of {theirs}; a running guest cannot change that"
+        "{guest} was started on a processor by {ours}, and {host} has one by {theirs}; a running guest cannot change vendors"
     )]
     OtherVendor { host: HostName, guest: String, ours: String, theirs: String },
     /// The guest may use features that the other processor does not have.
     #[error(
-        "{guest} sees processor features that {host} cannot give it: {}; start it again with these hidden (cpuid= in its \
-         configuration), or level the hosts on Xen's command line",
+        "{guest} sees processor features that {host} cannot provide: {}; hide them (cpuid= in the guest's configuration) and \
+         start it again, or level the hosts' features on Xen's command line",
         some_of(features)
     )]
     FeaturesMissing { host: HostName, guest: String, features: Vec<String> },
     /// The kernel cannot hold output.
     #[error(
-        "The kernel of {host} lacks {}, without which what {guest} sends cannot be held until it is acknowledged; install \
-         the whole of its modules, or another kernel",
+        "The kernel of {host} lacks {}, which understudy needs to hold the output of {guest}; install all of its modules, or \
+         another kernel",
         modules.join(", ")
     )]
     KernelLacks { host: HostName, guest: String, modules: Vec<String> },
-    /// Something could not be found out.
-    #[error("Not everything could be learnt of {host}: {why}")]
+    /// A fact could not be determined.
+    #[error("Some facts about {host} could not be determined: {why}")]
     Unlearnt {
         host: HostName,
-        /// What could not be found out, and why.
+        /// The fact, and why it could not be determined.
         why: String,
     },
 }

@@ -126,7 +126,7 @@ fn a_guest_that_is_not_there_or_cannot_be_looked_at_is_told() {
     assert_eq!(codes(&judge("web", &Sought::Missing, &host(), None)), ["guest_not_found"]);
     let unreadable = judge("web", &Sought::Unreadable("xl fails".into()), &host(), None);
     assert_eq!(codes(&unreadable), ["guest_unreadable"]);
-    assert_eq!(unreadable[0].to_string(), "web cannot be looked at: xl fails");
+    assert_eq!(unreadable[0].to_string(), "web cannot be examined: xl fails");
 }
 
 #[test]

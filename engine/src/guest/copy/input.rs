@@ -86,7 +86,7 @@ impl Input {
     }
 
     /// Notes the cut of `epoch`: its image contains all packets before `next`, and `carried` connections whose numbers differ from
-    /// world knows. The answer is how many of those have no room.
+    /// those that clients know. Returns how many of them had no room.
     pub(super) fn cut(
         &mut self,
         generation: Generation,

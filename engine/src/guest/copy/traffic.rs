@@ -141,7 +141,7 @@ impl Traffic {
     }
 
     /// Notes the cut of `epoch`: its image contains all packets before `next`, and `carried` connections whose numbers differ from
-    /// world knows. The answer is how many of those have no room.
+    /// those that clients know. Returns how many of them had no room.
     pub fn cut(
         &self,
         generation: Generation,
