@@ -45,17 +45,17 @@ pub(in crate::guest) struct ReceiveThread {
     copy: Keeping,
     /// The guest's disks, from its first full copy on.
     disks: Option<HeldDisks>,
-    /// In which acked epochs were received.
+    /// The generation of the acked epochs.
     generation: Generation,
-    /// The host was asked what is to hold the image.
+    /// Whether the host was asked for a replica.
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
     open: Option<(Generation, Epoch)>,
     limits: Limits,
     unwatched_batches: u32,
-    /// A takeover has begun, and nobody else has what is held here.
+    /// Whether a takeover has begun, so that nobody else has this image.
     is_last_copy: bool,
-    /// What says how much memory can still be had.
+    /// Returns how much memory is available.
     pub(in crate::guest) available_bytes: fn() -> Option<u64>,
     reporter: Reporter,
 }
@@ -79,10 +79,10 @@ impl ReceiveThread {
         }
     }
 
-    /// Works until the loop drops its end; `did` is told of each thing done.
+    /// Works until the loop drops its end; calls `did` after each piece of work.
     pub(super) fn run(mut self, inbox: &Inbox<Work>, did: impl Fn()) {
         loop {
-            // While a copy is set, what arrives goes first, and does not keep it waiting.
+            // While a copy is being set, arriving work goes first, but the copy does not wait for it.
             let work = match self.copy.is_setting() {
                 true => inbox.try_recv(),
                 false => inbox.recv().map_err(|_| TryRecvError::Disconnected),
@@ -101,7 +101,7 @@ impl ReceiveThread {
         self.save();
     }
 
-    /// Does one thing; `None` once the guest was to be started.
+    /// Does one piece of work; `None` once the guest was to be started.
     pub(in crate::guest) fn take(mut self, work: Work) -> Option<Self> {
         if let Work::Activate { generation, open, through } = work {
             self.copy.drop_copy();
@@ -122,7 +122,7 @@ impl ReceiveThread {
             Work::Commit(epoch) if self.copy.is_setting() => self.copy.put_off(epoch),
             Work::Commit(epoch) => self.commit(epoch),
             Work::DropIncomplete => {
-                // What is acked and waits for the copy is not incomplete.
+                // Acked epochs that wait for the copy are not incomplete.
                 self.set_to_end();
                 self.open = None;
                 self.receiver.drop_uncommitted();
@@ -196,7 +196,7 @@ impl ReceiveThread {
         self.reporter.tell(Report::Broken { generation, epoch, why: Decline::ImageLost, error });
     }
 
-    /// The disks are there from the first full copy on.
+    /// The disks are opened by the first full copy.
     fn begin_writes(&mut self, head: &EpochHead) {
         let Held { name, description, host, .. } = &self.held;
         if description.disks_bytes.is_empty() || self.open.is_none() {
@@ -264,7 +264,7 @@ impl ReceiveThread {
         }
     }
 
-    /// What is acked stays.
+    /// Drops disk writes that are not acked.
     fn drop_writes(&mut self) {
         let whole = self.receiver.newest_complete();
         if let Some(disks) = &mut self.disks {
@@ -272,7 +272,7 @@ impl ReceiveThread {
         }
     }
 
-    /// The disks can follow no more: neither does the image.
+    /// The disks have failed, so the image is given up as well.
     fn lose_disks(&mut self, error: &DisksError) {
         let guest = &self.held.name;
         tracing::error!(guest, %error, "The guest's disks cannot be kept here; its copy is given up");
@@ -284,7 +284,7 @@ impl ReceiveThread {
         }
     }
 
-    /// The memory goes as well: another guest may need it before this one's next full sync.
+    /// Frees the image's memory: another guest may need it before this one's next full sync.
     fn drop_image(&mut self) {
         self.receiver.drop_image();
         if self.receiver.sink().is_in_memory() {
@@ -294,18 +294,18 @@ impl ReceiveThread {
 
     fn renew(&mut self, description: Description) {
         self.limits.page_count = description.page_count;
-        // A domain that stood by goes with the former receiver.
+        // A standby domain goes with the former receiver.
         self.receiver = Receiver::new(in_memory(description.page_count, &self.held.host), self.limits);
         (self.held.description, self.is_prepared, self.open) = (description, false, None);
     }
 
-    /// A seed needs something to hold it: what the host offers, or, where that failed, this process's memory.
+    /// Prepares a replica for a full sync: the host's, or this process's memory if that failed.
     fn prepare(&mut self) {
         let Held { name, description, host, .. } = &self.held;
         if self.receiver.sink().is_refused() {
-            // Built in another way it would not start either: it is tried again, and not acknowledged until it is taken.
+            // Another kind of replica would not start either. The host is asked again, and nothing is acked before it accepts.
             self.receiver.drop_image();
-            // What stood by goes first: its name is needed.
+            // The former standby domain goes first, because its name is needed.
             *self.receiver.sink_mut() = in_memory(description.page_count, host);
             if let Some(replica) = host.replica(name, description) {
                 *self.receiver.sink_mut() = replica;
@@ -324,7 +324,7 @@ impl ReceiveThread {
                     *self.receiver.sink_mut() = replica;
                     0
                 }
-                // Where a domain was to hold the image, no memory of this process was counted.
+                // If a domain was to hold the image, no memory of this process was reserved.
                 None if host.image_bytes(description) == 0 => host.fallback_bytes(description),
                 None => 0,
             };
@@ -332,7 +332,7 @@ impl ReceiveThread {
         }
     }
 
-    /// While an image grows, memory is looked at again and again: others take of it as well.
+    /// Checks memory again and again while an image grows, because other processes use it as well.
     fn watch_memory(&mut self) {
         self.unwatched_batches += 1;
         if self.unwatched_batches >= WATCHED_BATCHES && self.receiver.sink().is_in_memory() {
@@ -341,8 +341,8 @@ impl ReceiveThread {
         }
     }
 
-    /// Gives the guest up if the host has less than `needed_bytes` and a reserve: the kernel would end the whole process,
-    /// and with it the images of all.
+    /// Gives the guest up if the host has less than `needed_bytes` and a reserve. Otherwise the kernel would kill the process,
+    /// and the images of all guests with it.
     fn check_memory(&mut self, needed_bytes: u64) {
         let Some(available) = (self.available_bytes)() else { return };
         if available >= needed_bytes.saturating_add(memory::RESERVE_BYTES) {
@@ -358,7 +358,7 @@ impl ReceiveThread {
         self.reporter.tell(Report::GivenUp { refusal: HoldRefusal::new(HoldReason::Memory, why) });
     }
 
-    /// An error ends the epoch, and what still comes of it is skipped.
+    /// An error ends the epoch; its remaining parts are skipped.
     fn take_in(&mut self, take: impl FnOnce(&mut Receiver<Box<dyn Replica>>) -> Result<(), ReceiveError>) {
         let Some((generation, epoch)) = self.open else { return };
         if let Err(error) = take(&mut self.receiver) {

@@ -1,4 +1,4 @@
-//! What the loop has a receive thread do, and for whom. Not here: how it is done ([`receive`](super::receive)).
+//! The work that the loop gives to a receive thread. Not here: how it is done ([`receive`](super::receive)).
 
 use crate::guest::copy::{CopyOrder, CopyRoom, Traffic};
 use crate::guest::host::Host;
@@ -8,55 +8,55 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image};
 use understudy_checkpoint::{Epoch, Generation};
 
-/// What the loop hands over, in the order it came.
+/// A piece of work, done in the order of arrival.
 #[derive(Debug)]
 pub enum Work {
-    /// An epoch that the session takes in begins.
+    /// Begin an epoch that the session has admitted.
     Begin(EpochHead),
     /// A part of the epoch begun last; the end is answered by `Complete` or `Broken`.
     Part(EpochPart<Vec<u8>>),
-    /// The epoch was complete, and was not acked at once: look whether the image could be activated now. Answered as an end is.
+    /// The epoch was complete and was not acked at once: check whether the image could be activated now. Answered like an end.
     LookAgain {
-        /// That of the epoch.
+        /// The generation of the epoch.
         generation: Generation,
         /// The epoch that was complete.
         epoch: Epoch,
     },
     /// Make the epoch the image; answered by `Committed` or `CommitFailed`.
     Commit(Epoch),
-    /// Drop what no commit was said for.
+    /// Drop everything that was not committed.
     DropIncomplete,
     /// Drop everything.
     DropImage,
-    /// From the next full sync on the guest is another one, or has other devices. What is held is dropped.
+    /// The guest has a new description from the next full sync on. Drop everything that is held.
     Renew(Box<Description>),
-    /// Let what a dead engine left here of an earlier generation than this stand still. It is kept.
+    /// Pause what a dead engine left here under a generation before this one. It is kept.
     PauseOlder(Generation),
-    /// End what a dead engine left here of an earlier generation than this.
+    /// End what a dead engine left here under a generation before this one.
     EndOlder(Generation),
     /// Start the guest from the image, as the owner of `generation`; answered by `RunningGuest`, `ActivationFailed`, or
     /// `ActivationDelayed`. The thread ends with the first two.
     Activate {
-        /// That of the takeover.
+        /// The generation of the takeover.
         generation: Generation,
         /// The first epoch it runs in.
         open: Epoch,
-        /// Its connections have other numbers than the world knows: what rewrites them.
+        /// Rewrites the guest's connections, if their numbers differ from those that clients know.
         through: Option<Arc<Traffic>>,
     },
-    /// What becomes of the copy that runs beside the image.
+    /// An order about the copy that runs beside the image.
     LiveCopy(CopyOrder),
-    /// The copy is the guest from now on, as it is, of the owner of `generation`; answered as `Activate` is, or by `CopyEnded` and
-    /// `ActivationDelayed` if there is no copy any more.
+    /// Turn the running copy into the guest, as the owner of `generation`; answered like `Activate`, or by `CopyEnded` and
+    /// `ActivationDelayed` if the copy is gone.
     ActivateCopy {
-        /// That of the takeover.
+        /// The generation of the takeover.
         generation: Generation,
         /// The first epoch it runs in.
         open: Epoch,
     },
     /// No guest could be started from the image: save it for a person.
     Save,
-    /// Hand out a copy of what is committed; `None` if nothing is. The thread goes on.
+    /// Send a copy of the committed image; `None` if there is none. The thread goes on.
     Copy(Sender<Option<Committed>>),
 }
 
@@ -68,13 +68,13 @@ pub struct Committed {
     pub image: Image,
 }
 
-/// Whose image is kept, and what starts it.
+/// The guest whose image is held, and the host that can start it.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub name: String,
     pub description: Description,
-    /// What runs guests on this host.
+    /// The host, which runs guests.
     pub host: Arc<dyn Host>,
-    /// What copies that run here may take.
+    /// The room for live copies on this host.
     pub room: CopyRoom,
 }

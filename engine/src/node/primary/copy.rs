@@ -1,4 +1,4 @@
-//! The copy of a guest that runs here, on the other host: what it is told, and what of the guest's output leaves because the copy
+//! The live copy, on the other host, of a guest that runs here: the input that it is sent, and the output of the guest that leaves because the copy
 //! has sent the same.
 //!
 //! ```text
@@ -8,9 +8,9 @@
 //!   network ─ what the guest hears ─► link: Input, Cut                 └ Handshake, used ► link: Handshake, Released
 //! ```
 //!
-//! All of it is done in the loop's turn. Frames of the guest are looked at where they are held; none of them is copied.
+//! All of this runs in an iteration of the loop. Frames of the guest are compared where they are held; none is copied.
 //!
-//! Not here: when a copy is wanted (the session), and what two frames have to have in common (`colo`).
+//! Not here: when a copy is wanted (the session), and when two frames match (`colo`).
 
 use super::PrimaryGuest;
 use super::input_load::InputLoad;
@@ -29,24 +29,24 @@ use understudy_netbuf::HeldId;
 use understudy_session::primary::Input;
 use understudy_session::{Divergence, Mode, Span, Time};
 
-/// How often the session is told what left by which way.
+/// How often the session is told how many frames left by a match and how many by an ack.
 const TELL_EVERY: Span = Span::from_ms(50);
 
-/// The copy at the other host, or the place for one.
+/// The live copy at the other host, if there is one.
 #[derive(Debug)]
 pub(in crate::node) struct CopyElsewhere {
-    /// `None` where what the guest hears cannot be told.
+    /// `None` if the guest's input cannot be recorded.
     heard: Option<Arc<Heard>>,
-    /// Whether what the guest sends can be compared.
+    /// Whether the guest's output can be compared.
     can_compare: bool,
-    /// What the operator wants.
+    /// The mode that the operator wants.
     wished: Mode,
     limits: CopyLimits,
-    /// It was said that the copy's host keeps less than that.
+    /// Whether the log already says that the copy's host has less room than this host's settings ask for.
     says_less: bool,
-    /// While the copy is told what the guest hears.
+    /// Set while the guest's input is sent to the copy.
     comparing: Option<Comparing>,
-    /// What left by a match and by an ack when it was told last, and when that was.
+    /// The counts by match and by ack that the session was told last, and the time.
     told: (u64, u64),
     tell_at: Option<Time>,
 }
@@ -54,26 +54,26 @@ pub(in crate::node) struct CopyElsewhere {
 struct Comparing {
     generation: Generation,
     comparer: Comparer,
-    /// The next held frame to look at.
+    /// The next held frame to compare.
     next: HeldId,
-    /// Frames may leave by a match with a copy of this epoch.
+    /// Frames may leave by a match with the copy of this epoch.
     base: Option<Epoch>,
-    /// The copy's host knows that frames up to this are used up.
+    /// The copy's host knows that frames up to this one are no longer needed.
     used: Option<CopyNumber>,
     input: InputLoad,
-    /// Of the frames that the copy was not told, so many were said.
+    /// The number of frames missing from the copy's input that the log has already reported.
     lost_said: u64,
     todo: Todo,
-    /// Counted when it was looked at last.
+    /// The comparer's counts at the last look.
     stats: comparer::Stats,
     limits: CopyLimits,
 }
 
-/// What the comparer wants done, in its order.
+/// The comparer's actions, in order.
 #[derive(Debug, Default)]
 struct Todo {
     leaving: Vec<Leaving>,
-    /// Beginnings of connections, with the epoch that they were sent in.
+    /// Handshakes, each with the epoch in which it was sent.
     handshakes: Vec<(Epoch, Vec<u8>)>,
     diverged: Vec<comparer::Divergence>,
 }
@@ -81,10 +81,10 @@ struct Todo {
 #[derive(Debug)]
 enum Leaving {
     Held(HeldId, Patch),
-    /// Some of a frame that stays.
+    /// A part of a frame leaves; the frame itself stays held.
     Part(HeldId, Part),
     Made(Vec<u8>),
-    /// This must not leave after those before it.
+    /// A frame that newer frames have made obsolete: it must not leave after them.
     Outdated(HeldId),
 }
 
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Comparing {
 
 impl Comparing {
     fn new(generation: Generation, next: HeldId, limits: CopyLimits) -> Self {
-        // Who knows it could make the table of flows slow.
+        // The key is secret: who knows it could slow down the table of flows.
         let seed = RandomState::new().build_hasher().finish();
         Self {
             generation,
@@ -115,7 +115,7 @@ impl Comparing {
         }
     }
 
-    /// The copy's host keeps this much. The answer is whether that is less than this host's settings say.
+    /// Adopts the room that the copy's host has. Returns whether that is less than this host's settings.
     fn limit(&mut self, input: mirror::Limits, output_frames: usize) -> bool {
         self.input.limit(input);
         self.comparer.limit_frames(output_frames);
@@ -125,7 +125,7 @@ impl Comparing {
             || output_frames < comparer.frames_max
     }
 
-    /// What the guest has sent since this was asked last.
+    /// Compares what the guest has sent since the last call.
     fn look(&mut self, held: &dyn Compared, now: Time) {
         let Self { comparer, next, todo, .. } = self;
         *next = held.look(*next, &mut |id, epoch, bytes| {
@@ -134,7 +134,7 @@ impl Comparing {
         });
     }
 
-    /// What the copy has sent.
+    /// Takes frames that the copy has sent.
     fn copy_sent(&mut self, base: Epoch, first: u64, packets: &PacketList, now: Time) {
         let Some(packets) = packets.packets() else { return };
         for (number, bytes) in (first..).zip(packets.iter()) {
@@ -145,7 +145,7 @@ impl Comparing {
 }
 
 impl Todo {
-    /// What the comparer says to what it was told last: `sent`, if that was a frame of the guest.
+    /// Collects the comparer's actions for its last input, which is `sent` if that was a frame of the guest.
     fn note(&mut self, comparer: &mut Comparer, sent: Option<&[u8]>) {
         while let Some(output) = comparer.poll_output() {
             match output {
@@ -181,7 +181,7 @@ impl Todo {
                     let mut is_cut = Ok(());
                     held.show(id, &mut |bytes| is_cut = part.cut(frame(bytes), &mut cut));
                     match is_cut {
-                        // One that is not held any more has left whole.
+                        // A frame that is no longer held has left as a whole.
                         Ok(()) if cut.is_empty() => {}
                         Ok(()) => held.add(cut),
                         Err(error) => {
@@ -202,7 +202,7 @@ impl Todo {
 }
 
 impl CopyElsewhere {
-    /// Of a guest whose input is `heard`.
+    /// The copy of a guest whose input is `heard`.
     pub(in crate::node) fn new(
         heard: Option<Arc<Heard>>,
         can_compare: bool,
@@ -221,17 +221,17 @@ impl CopyElsewhere {
         }
     }
 
-    /// What the operator wants.
+    /// The mode that the operator wants.
     pub(in crate::node) fn wished(&self) -> Mode {
         self.wished
     }
 
-    /// What it comes to: a guest that cannot be copied is protected by checkpoints alone.
+    /// The effective mode: a guest that cannot have a live copy is protected by checkpoints alone.
     pub(in crate::node) fn mode(&self) -> Mode {
         if self.obstacle().is_some() { Mode::Remus } else { self.wished }
     }
 
-    /// Why the guest cannot have a copy, if so.
+    /// Why the guest cannot have a live copy; `None` if it can.
     pub(in crate::node) fn obstacle(&self) -> Option<&'static str> {
         match (&self.heard, self.can_compare) {
             (None, _) => Some("copies of guests of this kind are not run yet"),
@@ -247,13 +247,13 @@ impl CopyElsewhere {
 }
 
 impl PrimaryGuest {
-    /// The mode that the operator wants from now on.
+    /// Sets the mode that the operator wants.
     pub(in crate::node) fn set_mode(&mut self, mode: Mode, cx: &mut dyn Context) {
         self.copy.wished = mode;
         self.handle(Input::Mode(self.copy.mode()), cx);
     }
 
-    /// The session's: the copy is to be told what the guest hears from now on, or nothing more.
+    /// On the session's order: begins to send the guest's input to the copy, or stops.
     pub(super) fn mirror_input(&mut self, from: Option<Epoch>) {
         let (Some(held), Some(heard)) = (self.output.compared(), &self.copy.heard) else { return };
         heard.listen(from.is_some());
@@ -265,7 +265,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// The session's: frames may leave by a match with the copy of `base`. Nothing does before the guest is marked.
+    /// On the session's order: frames may leave by a match with the copy of `base`, once the guest is marked.
     pub(super) fn match_from(&mut self, base: Epoch, now: Time) {
         if !self.is_marked() {
             return;
@@ -280,30 +280,30 @@ impl PrimaryGuest {
         comparing.todo.note(&mut comparing.comparer, None);
     }
 
-    /// The session's: nothing leaves by a match from here on.
+    /// On the session's order: nothing leaves by a match from here on.
     pub(super) fn stop_match(&mut self) {
         if let Some(comparing) = &mut self.copy.comparing {
             comparing.base = None;
             comparing.comparer.stop();
-            // What was to leave and has not leaves by its ack.
+            // A frame that has matched and not left yet leaves by its ack.
             (comparing.todo.leaving, comparing.todo.diverged) = Default::default();
         }
     }
 
-    /// `through` is acked, and leaves after this.
+    /// Epochs up to `through` are acked, and their output leaves after this call.
     pub(super) fn matching_released(&mut self, through: Epoch, now: Time) {
         let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
             return;
         };
-        // What leaves unseen would be missing from its stream.
+        // A frame that left without being compared would be missing from its stream.
         comparing.look(held, now);
         comparing.comparer.released(through);
         comparing.todo.note(&mut comparing.comparer, None);
         comparing.input.acked(through);
     }
 
-    /// A capture has cut `epoch`: the copy's host is told what its image contains of the input, and of which connections the numbers
-    /// in it are not the world's. The latter are needed for a guest that is started from the image, too.
+    /// A capture has cut `epoch`: tells the copy's host how much input the image contains, and which connections in it have
+    /// numbers that differ from those that clients know. A guest started from the image needs the latter as well.
     pub(super) fn cut_input(&mut self, epoch: Epoch, cx: &mut dyn Context) {
         self.send_input(cx);
         let (Some((guest, _)), Some(heard)) = (&self.place, &self.copy.heard) else { return };
@@ -322,7 +322,7 @@ impl PrimaryGuest {
         cx.send(&self.peer, &GuestFrame::Packets(cut).of(*guest));
     }
 
-    /// Tells the copy what the guest has heard.
+    /// Sends the guest's input to the copy.
     fn send_input(&mut self, cx: &mut dyn Context) {
         let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
         while let Some(Batch { first, count, list }) = heard.take() {
@@ -330,7 +330,7 @@ impl PrimaryGuest {
             if !cx.has_room(&self.peer, Lane::OfferedPackets(guest))
                 || !comparing.input.send(first, count, list.len_bytes())
             {
-                // Their numbers tell that they are missing, and a checkpoint is asked for.
+                // The packets' numbers show the gap, and the copy's host asks for a checkpoint.
                 comparing.input.lose(count);
                 continue;
             }
@@ -340,7 +340,7 @@ impl PrimaryGuest {
             }
         }
         let next = heard.first_needed();
-        // A peer that is not told keeps it.
+        // A peer that is not told keeps the input.
         if let Some((guest, _)) = self.place
             && cx.link_version(&self.peer) >= Some(INPUT_TAKEN_SINCE)
             && comparing.input.tells_taken(next)
@@ -350,7 +350,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// What the copy was not told, and nobody will tell it before it is set anew.
+    /// Logs input that the copy missed and will not receive before it is set anew.
     fn say_lost_input(&mut self) {
         let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
         let lost = comparing.input.lost() + heard.lost();
@@ -363,7 +363,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// What the copy's host says.
+    /// Takes a message of the copy's host.
     pub(super) fn copy_says(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
         match packets {
             GuestPackets::Output { generation, base, first, packets } => {
@@ -393,7 +393,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// What the copy has sent.
+    /// Takes frames that the copy has sent.
     fn copy_sent(
         &mut self,
         generation: Generation,
@@ -409,13 +409,13 @@ impl PrimaryGuest {
             return;
         }
         let now = cx.now();
-        // What the guest sent first is compared first.
+        // Frames are compared in the order in which the guest sent them.
         comparing.look(held, now);
         comparing.copy_sent(base, first, packets, now);
         self.settle_matching(cx);
     }
 
-    /// Once in each turn of the loop.
+    /// Called once in each iteration of the loop.
     pub(super) fn run_matching(&mut self, cx: &mut dyn Context) {
         self.send_input(cx);
         self.say_lost_input();
@@ -431,7 +431,7 @@ impl PrimaryGuest {
         self.tell_what_left(cx);
     }
 
-    /// Does what the comparer wants done.
+    /// Performs the comparer's actions.
     fn settle_matching(&mut self, cx: &mut dyn Context) {
         let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
             return;
@@ -443,7 +443,7 @@ impl PrimaryGuest {
         if let Some((guest, _)) = self.place {
             let generation = comparing.generation;
             for (epoch, packet) in comparing.todo.handshakes.drain(..) {
-                // The receiver counts by the newest cut before, not by the epoch that it was sent in.
+                // The receiver counts from the last cut, not from the epoch in which the frame was sent.
                 let epoch = Epoch(epoch.0.saturating_sub(1));
                 let handshake = PacketFrame::Handshake { generation, epoch, packet: &packet };
                 cx.send(&self.peer, &GuestFrame::Packets(handshake).of(guest));
@@ -464,7 +464,7 @@ impl PrimaryGuest {
         let diverged = std::mem::take(&mut comparing.todo.diverged);
         let Some(base) = comparing.base else { return };
         let captured = self.session.newest_captured();
-        // Once that epoch was cut, no other checkpoint is needed.
+        // If that epoch has been cut already, no other checkpoint is needed.
         let mut whys: Vec<Divergence> =
             diverged.iter().filter(|it| Some(it.through) > captured).map(|it| kind(it.why)).collect();
         for divergence in &diverged {
@@ -476,7 +476,7 @@ impl PrimaryGuest {
         whys.into_iter().for_each(|why| self.handle(Input::Diverged { base, why }, cx));
     }
 
-    /// Tells the session what left by which way, not in each turn.
+    /// Tells the session from time to time how many frames left by a match and how many by an ack.
     fn tell_what_left(&mut self, cx: &mut dyn Context) {
         if self.copy.mode() == Mode::Remus {
             self.copy.tell_at = None;
@@ -498,7 +498,7 @@ impl PrimaryGuest {
     }
 }
 
-/// As the session calls it.
+/// The session's word for the comparer's reason.
 fn kind(why: Why) -> Divergence {
     match why {
         Why::Timeout => Divergence::Silence,

@@ -1,4 +1,4 @@
-//! The copy of a guest that is held here: the session's orders to it, what it hears, and what the primary is told of it.
+//! The live copy of a guest that is held here: the session's orders, its input, and its output towards the primary.
 //!
 //! ```text
 //!   session ─ SetCopy, RunCopy, HaltCopy, DropCopy ─► receive thread ─ CopySet, CopyHalted … ─► session
@@ -8,7 +8,7 @@
 //!           ◄─ Room ───────────────────────────────── Traffic, when a copy is asked for
 //! ```
 //!
-//! Not here: what a copy is (`guest/copy`), and what is decided of it (the session).
+//! Not here: the copy itself (`guest/copy`), and the decisions about it (the session).
 
 use super::SecondaryGuest;
 use crate::guest::{CopyLimits, CopyOrder, Report, Traffic, TrafficStats, Untold, Work};
@@ -22,24 +22,24 @@ use understudy_link::{GuestFrame, Lane, PacketFrame};
 use understudy_session::secondary::{Input, Output};
 use understudy_session::{Span, Time};
 
-/// How often a copy that is there is looked at: whether it has ended, and what waits for time to pass.
+/// How often a copy is checked: whether it has ended, and whether delayed work is due.
 const LOOK_EVERY: Span = Span::from_ms(20);
 
-/// How long a copy that is set waits to be told what its image contains of the guest's input. That is sent before the image is
-/// whole, and may come a moment later.
+/// How long a copy that is set waits for the message that says how much input its image contains. The message is sent before the image is
+/// complete, and may arrive a moment later.
 const CUT_MAX: Span = Span::from_ms(1_000);
 
-/// A copy, or the place for one.
+/// The live copy, if there is one.
 #[derive(Debug)]
 pub(super) struct CopyHere {
     traffic: Arc<Traffic>,
-    /// When to look at it; `None` if it is not there.
+    /// When to check the copy; `None` without a copy.
     look_at: Option<Time>,
-    /// It is set to this epoch, whose cut was not told yet; and how long that is waited for.
+    /// The epoch that the copy is set to while its cut is not known yet, and the deadline for the cut.
     awaits_cut: Option<(Epoch, Time)>,
-    /// What was lost when it was said last.
+    /// The losses that the log has already reported.
     said: TrafficStats,
-    /// It was said that connections of the guest have no room here.
+    /// Whether the log already says that there is no room for the guest's connections.
     lacks_connections: bool,
 }
 
@@ -62,7 +62,7 @@ impl CopyHere {
         self.traffic.link_lost();
     }
 
-    /// What rewrites the connections of a guest that is started from the image of `epoch`, if any have other numbers.
+    /// The rewriter for a guest started from the image of `epoch`; `None` if no connection needs one.
     pub(super) fn through(&self, epoch: Epoch) -> Option<Arc<Traffic>> {
         self.traffic.carries(epoch).then(|| self.traffic.clone())
     }
@@ -73,10 +73,10 @@ impl CopyHere {
 }
 
 impl SecondaryGuest {
-    /// What the session wants of the copy.
+    /// Carries out an order of the session.
     pub(super) fn copy_order(&mut self, output: &Output, cx: &mut dyn Context) {
         let Some(CopyHere { traffic, look_at, .. }) = &mut self.copy else {
-            // The session was told that no copy runs here.
+            // The session knows that no copy runs here.
             return tracing::error!(guest = %self.name, "A copy is to run where none can");
         };
         let order = match *output {
@@ -103,7 +103,7 @@ impl SecondaryGuest {
         self.give(Work::LiveCopy(order));
     }
 
-    /// What the receive thread says of it.
+    /// Takes a report of the receive thread about the copy.
     pub(super) fn copy_report(&mut self, report: Report, cx: &mut dyn Context) {
         let Some(CopyHere { traffic, look_at, .. }) = &mut self.copy else { return };
         let guest = &*self.name;
@@ -127,7 +127,7 @@ impl SecondaryGuest {
         self.handle(input, cx);
     }
 
-    /// The copy is set: whether it can run is known once the cut of its epoch was told, or will not be.
+    /// The copy is set. Whether it can run is known once the cut of its epoch has arrived, or is overdue.
     fn copy_is_set(&mut self, cx: &mut dyn Context) {
         let Some(copy) = &mut self.copy else { return };
         let Some((epoch, until)) = copy.awaits_cut else { return };
@@ -143,7 +143,7 @@ impl SecondaryGuest {
         self.handle(Input::CopySet { epoch, hears_all }, cx);
     }
 
-    /// Packets of the primary.
+    /// Takes packets from the primary.
     pub(super) fn copy_hears(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
         let Some(CopyHere { traffic, lacks_connections, .. }) = &mut self.copy else { return };
         match packets {
@@ -182,7 +182,7 @@ impl SecondaryGuest {
         }
     }
 
-    /// A copy is asked for: the guest's host is told how much is kept here.
+    /// The primary asks for a copy: tells it how much room there is here.
     pub(super) fn tell_room(&self, generation: Generation, cx: &mut dyn Context) {
         if let Some(CopyHere { traffic, .. }) = &self.copy
             && let Some(number) = cx.number_of(&self.peer, &self.name)
@@ -198,13 +198,13 @@ impl SecondaryGuest {
         }
     }
 
-    /// Tells the primary what the copy has sent, and looks at the copy if it is time to.
+    /// Sends the copy's output to the primary, and checks the copy when that is due.
     pub(super) fn run_copy(&mut self, cx: &mut dyn Context) {
         let now = cx.now();
         self.copy_is_set(cx);
         let Some(CopyHere { traffic, look_at: Some(look_at), said, .. }) = &mut self.copy else { return };
         if let Some(number) = cx.number_of(&self.peer, &self.name) {
-            // What has no room in the lane is told in a later turn.
+            // Output that has no room in the lane is sent in a later iteration.
             while cx.has_room(&self.peer, Lane::HeldPackets(number))
                 && let Some(Untold { generation, base, first, list }) = traffic.take_untold()
             {

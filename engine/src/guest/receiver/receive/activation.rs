@@ -82,7 +82,7 @@ impl ReceiveThread {
         std::mem::replace(self.receiver.sink_mut(), in_memory(0, &self.held.host))
     }
 
-    /// Nobody tries any more to start the guest: a person may.
+    /// No more attempts to start the guest: saves the image, so that a person can start it.
     pub(super) fn save(&mut self) {
         if !self.is_last_copy {
             return;
