@@ -39,10 +39,10 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Frames that are looked at to learn who is the guest and who its clients are.
+/// Frames that are examined to find out who the guest and its clients are.
 const SURVEYED_MAX: usize = 1_000_000;
 
-/// Lines of `--frames` are printed when they are this long together.
+/// Lines of `--frames` are printed in pieces of this many bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// What to do about COLO.
@@ -90,7 +90,7 @@ fn open(path: &Path) -> Result<Capture, CliError> {
     Capture::new(file).map_err(|error| said(&error))
 }
 
-/// Looks at the frames of a capture; what ends it early is met again when it is judged.
+/// Examines the frames of a capture. An error that ends the capture early is reported when the capture is judged.
 fn survey(path: &Path, mut look_at: impl FnMut(&Captured)) -> Result<(), CliError> {
     let mut capture = open(path)?;
     let frames = std::iter::from_fn(|| capture.next().ok().flatten());
@@ -140,7 +140,7 @@ fn run_compare(args: &CompareArgs) -> Result<Exit, CliError> {
     conclude(&report)
 }
 
-/// Lines of `--frames`, on their way.
+/// Buffered lines of `--frames`.
 struct Lines {
     form: OutputFormat,
     text: String,

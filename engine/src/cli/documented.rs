@@ -91,7 +91,7 @@ fn each_flag_of_a_synopsis_exists() {
         let text = fs::read_to_string(&document).unwrap();
         for synopsis in shown(&text).into_iter().filter(|line| line.contains('[')) {
             let all: String = synopsis.chars().filter(|c| !"[]".contains(*c)).collect();
-            // One flag at a time: a placeholder is a wrong value, behind which nothing is read any more.
+            // One flag at a time: clap stops at the first wrong value, and a placeholder is one.
             let mut begin = all.split_whitespace().take(2).collect::<Vec<_>>();
             for flag in all.split_whitespace().filter(|word| word.starts_with('-')) {
                 begin.push(flag);

@@ -205,7 +205,7 @@ impl Args {
         })
     }
 
-    /// Says at once what no guest can be, instead of letting a host find out.
+    /// Rejects impossible guests at once, before a host does.
     fn check_guest(&self) -> Result<(), CliError> {
         let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
         let address = guest_address(0);
@@ -232,7 +232,7 @@ fn etcd_of(witness: Option<WitnessAddress>, etcd: EtcdSettings) -> Result<Option
     }
 }
 
-/// What fails. An etcd that is not the drill's is not killed by it, and only what is on this machine can be cut off.
+/// The failures to rehearse. An etcd that is not the drill's own is never killed, and only connections on this machine can be cut.
 fn failures_of(choices: &[Choice], etcd: Option<&EtcdConfig>) -> Result<Vec<Failure>, CliError> {
     let mut failures: Vec<Failure> = choices.iter().flat_map(|choice| choice.failures()).collect();
     let Some(etcd) = etcd else { return Ok(failures) };

@@ -36,19 +36,19 @@ pub(super) struct Args {
     control: ControlArgs,
 }
 
-/// Guests that stand still on their way at a time, at most: the other host starts one after the other.
+/// The most guests that move, and so are suspended, at a time: the other host starts one after the other.
 const MOVING_MAX: usize = 2;
 
-/// A guest whose copy is about to be made is waited for this long before it counts as one without.
+/// How long to wait for a copy that is about to be made before the guest counts as one without a copy.
 const BEGIN_MAX: Duration = Duration::from_secs(3);
 
-/// What is kept of the time for letting guests go, at most; a quarter of a short time.
+/// The most time reserved for the last moves; a quarter of a short time limit.
 const LET_GO_MAX: Duration = Duration::from_secs(5);
 
 /// How often the node is asked.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// Moves what can be moved, and says what became of each guest.
+/// Moves what can be moved, and prints the result for each guest.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let client = args.control.client()?;
     let time_max = Duration::from(args.timeout);
@@ -78,13 +78,13 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     finish(&status.node, &courses, args.control.output)
 }
 
-/// Those that run here at the beginning: one that comes here later came by somebody's wish, or because its host died.
+/// The guests that run here at the beginning. A guest that arrives later was moved by somebody, or its host died.
 fn courses(status: &Status) -> Vec<Course> {
     let here = status.guests.iter().filter(|guest| guest.role == GuestRole::Primary);
     here.map(|guest| Course::new(&guest.name, &guest.peer)).collect()
 }
 
-/// Does what is next for one guest.
+/// Takes the next step for one guest.
 fn advance(
     client: &Client,
     status: &Status,
@@ -114,7 +114,7 @@ fn advance(
     };
     match begun {
         Ok(()) => course.began(wish),
-        // It stands otherwise by now: the next look says how.
+        // The guest's state has changed; the next look shows it.
         Err(ClientError::Refused(_)) => {}
         Err(error) => return Err(error),
     }

@@ -36,7 +36,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     loop {
         let page = client.events(after, if args.follow { WAIT_MS_MAX } else { 0 })?;
         if pid.replace(page.pid).is_some_and(|pid| pid != page.pid) {
-            // Another process counts anew.
+            // Another process numbers its events anew.
             after = 0;
             continue;
         }
@@ -48,7 +48,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     }
 }
 
-/// `false` if nobody reads any more.
+/// Returns `false` once the reader has gone.
 fn print(page: &Events, not_before: u64, output: OutputFormat) -> Result<bool, CliError> {
     let mut text = String::new();
     if page.lost > 0 {

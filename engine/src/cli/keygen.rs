@@ -17,7 +17,7 @@ pub(super) struct Args {
     tls: PathBuf,
 }
 
-/// Where a host's certificate is, unless it is told otherwise.
+/// Default directory of a host's certificate.
 pub(super) const TLS_DEFAULT: &str = "/etc/understudy/tls";
 
 /// Makes the files, and says what to do with them.

@@ -37,7 +37,7 @@ impl Args {
         let lines = fmt::layer()
             .with_writer(Lines { to_journal })
             .with_ansi(is_coloured())
-            // An event that cannot be formatted would be told by a print that panics.
+            // The default would report an event that cannot be formatted with a print that panics.
             .log_internal_errors(false);
         let lines = match (self.log_json, to_journal) {
             (true, _) => lines.json().boxed(),
@@ -101,7 +101,7 @@ impl Write for Line {
     }
 }
 
-/// As `syslog(3)` counts.
+/// The priority in the numbers of `syslog(3)`.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

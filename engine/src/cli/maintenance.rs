@@ -20,7 +20,7 @@ enum Wanted {
     Off,
 }
 
-/// Has the node switch it, and says how it is.
+/// Switches maintenance, and prints its state.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let client = args.control.client()?;
     client.maintenance(args.wanted == Wanted::On)?;

@@ -159,7 +159,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     print(&json)
 }
 
-/// Which running node is asked.
+/// Options that select the running node.
 #[derive(clap::Args, Clone, Debug)]
 pub struct NodeArgs {
     /// Control socket of the node
@@ -177,14 +177,14 @@ impl NodeArgs {
         Self { control: control.unwrap_or_else(|| DEFAULT_PATH.into()), config }
     }
 
-    /// Asks that node.
+    /// Asks the selected node.
     pub fn client(&self) -> Result<Client, CliError> {
         let Some(config) = &self.config else { return Ok(Client::new(&self.control)) };
         Ok(Client::new(Settings::read(config)?.control.unwrap_or_else(|| DEFAULT_PATH.into())))
     }
 }
 
-/// Which running node is asked, and how the answer is written.
+/// Options that select the running node and the form of the output.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ControlArgs {
     #[command(flatten)]
@@ -195,13 +195,13 @@ pub struct ControlArgs {
 }
 
 impl ControlArgs {
-    /// Asks that node.
+    /// Asks the selected node.
     pub fn client(&self) -> Result<Client, CliError> {
         self.node.client()
     }
 }
 
-/// Says which flags of a node's settings were given by a former name.
+/// Prints which flags of a node's settings were given by a former name.
 fn warn_of_former_flags() {
     for warning in deprecated::in_flags(std::env::args_os()) {
         tracing::warn!("{warning}");

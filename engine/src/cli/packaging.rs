@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use understudy_session::{Copy, Record};
 
-/// What is asked.
+/// The question.
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Question {
     /// Write completions and man pages
@@ -42,7 +42,7 @@ pub(super) struct MayRemoveArgs {
     witness_state: Option<PathBuf>,
 }
 
-/// Answers.
+/// Answers the question.
 pub(super) fn run(question: Question) -> Result<Exit, CliError> {
     match question {
         Question::Generate { directory } => generate(&directory),
@@ -78,7 +78,7 @@ fn may_remove(args: &MayRemoveArgs) -> Result<Exit, CliError> {
     }
 }
 
-/// The guests of this host's node; none where no node is behind the socket. Any other silence is an error.
+/// The guests of this host's node; none if no node listens on the socket. Any other failure is an error.
 fn node_guests(args: &MayRemoveArgs) -> Result<Vec<GuestStatus>, CliError> {
     let settings = if args.config.exists() { Settings::read(&args.config)? } else { Settings::default() };
     let control = settings.control.unwrap_or_else(|| DEFAULT_PATH.into());
@@ -94,7 +94,7 @@ fn node_guests(args: &MayRemoveArgs) -> Result<Vec<GuestStatus>, CliError> {
     }
 }
 
-/// What a guest would lose if the node ended. One that is unprotected runs on.
+/// What a guest would lose if the node ended. An unprotected guest runs on.
 fn obstacle(guest: &GuestStatus) -> Option<String> {
     let GuestStatus { name, role, state, .. } = guest;
     match (role, state) {

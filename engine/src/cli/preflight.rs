@@ -42,7 +42,7 @@ pub(super) struct Args {
     output: OutputFormat,
 }
 
-/// Gathers facts, judges and prints. The exit code says whether something stands against protecting the guest.
+/// Gathers facts, judges them and prints the result. The exit code says whether the guest can be protected.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let Some(guest) = &args.guest else {
         print_json(&gather::host())?;

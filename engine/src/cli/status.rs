@@ -170,7 +170,7 @@ pub(super) fn progress(sync: &FullSyncStatus) -> String {
     format!("{:.0} %, {}/s on the link{limit}, {left}", sync.share * 100.0, show_bytes(sync.bytes_per_s))
 }
 
-/// How output leaves before its ack; `None` where it is not to.
+/// How output leaves before its ack; `None` if the guest's mode is remus.
 fn colo(guest: &GuestStatus) -> Option<String> {
     let colo = &guest.colo;
     if guest.role != GuestRole::Primary || matches!(&*colo.mode, "" | "remus") {
@@ -200,7 +200,7 @@ fn colo(guest: &GuestStatus) -> Option<String> {
     Some(text)
 }
 
-/// What decides when the guest's checkpoints begin, where no clock does.
+/// The pacing of the guest's checkpoints, unless it is a clock.
 fn pace(guest: &GuestStatus) -> Option<String> {
     let by = match guest.paced_by.as_deref()? {
         "output" => "output that waited",
@@ -216,10 +216,10 @@ fn pace(guest: &GuestStatus) -> Option<String> {
     Some(format!("checkpoints go by output ({}); the newest waited for {by}", guest.pacing))
 }
 
-/// A commit older than this is worth a word.
+/// A commit older than this is mentioned.
 const LATE_MS: u64 = 1_000;
 
-/// How old the last checkpoint of a protected guest is, if that is much.
+/// The age of a protected guest's last commit, if it is late.
 fn late_commit(guest: &GuestStatus) -> Option<String> {
     let is_here = guest.role == GuestRole::Primary && guest.protected;
     let late_ms = LATE_MS.max((guest.interval_ms * 4.0) as u64);
@@ -227,7 +227,7 @@ fn late_commit(guest: &GuestStatus) -> Option<String> {
     Some(show_us(age_ms.saturating_mul(1_000)))
 }
 
-/// Names in the order in which people count: m2 before m10.
+/// Key for sorting names as people count: m2 before m10.
 fn natural(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = name;
@@ -296,10 +296,10 @@ fn fencing(status: &FencingStatus) -> String {
     text + "\n"
 }
 
-/// A certificate that is good for less than this is told of.
+/// A certificate that expires within this time is mentioned.
 const EXPIRY_SAID_DAYS: u64 = 30;
 
-/// Whole days from now to a time in seconds since 1970; 0 once it has gone by.
+/// Whole days from now to a time in seconds since 1970; 0 if the time has passed.
 pub(super) fn days_until(seconds: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     seconds.saturating_sub(now) / (24 * 60 * 60)
@@ -352,7 +352,7 @@ fn times(times: Quantiles) -> String {
     format!("{} / {}", show_us(times.p50), show_us(times.p99))
 }
 
-/// Bytes on the link, and how many times more the pages had.
+/// Bytes on the link, and the ratio of the pages' bytes to them.
 fn saved(guest: &GuestStatus) -> String {
     if guest.link_bytes == 0 {
         return "-".to_owned();

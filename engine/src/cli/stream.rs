@@ -131,12 +131,12 @@ fn open_to_answer(args: &ReadArgs) -> Result<Box<dyn Read + Send>, CliError> {
     }
 }
 
-/// The error for an input that the system does not give.
+/// The error for an input that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> CliError {
     CliError::BadInput(format!("{} cannot be read: {error}", path.display()))
 }
 
-/// The error for an input that is no sound stream.
+/// The error for an input that is no valid stream.
 pub(super) fn unsound(path: &Path, error: &StreamError) -> CliError {
     CliError::BadInput(format!("{}: {error}", path.display()))
 }
@@ -262,7 +262,7 @@ fn run_materialize(args: &MaterializeArgs) -> Result<Exit, CliError> {
              --unsound writes it as it is"
         )));
     }
-    // Only now: an input that is no good leaves the output alone.
+    // Only now, so that an invalid input leaves the output untouched.
     write_to(&args.out, Allow::Anything, |mut out| write_restore_file(&mut out, &description, &image))?;
     Ok(if verdict.ok { Exit::Ok } else { Exit::CheckFailed })
 }

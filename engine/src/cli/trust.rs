@@ -58,7 +58,7 @@ pub(super) struct JoinArgs {
     directory: Directory,
 }
 
-/// What is asked of the trusted ones.
+/// The subcommands of `trust`.
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum TrustCommand {
     /// Show this host's certificate and those that it trusts
@@ -100,7 +100,7 @@ pub(super) struct ReloadArgs {
 pub(super) fn run_invite(args: &InviteArgs) -> Result<Exit, CliError> {
     let InviteArgs { name, address, directory: Directory { tls } } = args;
     check_new_name(name)?;
-    // Its own name is not needed here: nothing is dialled.
+    // This host's own name is not needed, because nothing is dialled.
     let own = Credentials::load(tls, &NodeName(String::new()))?;
     let name = NodeName(name.clone());
     let attempt = format!("{name} cannot be invited by a file in {}", tls.display());
@@ -116,7 +116,7 @@ pub(super) fn run_invite(args: &InviteArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// Brings this host's certificate to the inviter; makes it, if there is none.
+/// Delivers this host's certificate to the inviter, and creates the certificate if there is none.
 pub(super) fn run_join(args: &JoinArgs) -> Result<Exit, CliError> {
     let JoinArgs { name, address, inviter, token, directory: Directory { tls } } = args;
     check_new_name(name)?;
@@ -136,7 +136,7 @@ pub(super) fn run_join(args: &JoinArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// Lists, or removes and has it read anew.
+/// Lists the trusted nodes, or removes one and makes the node reload.
 pub(super) fn run_trust(command: TrustCommand) -> Result<Exit, CliError> {
     match command {
         TrustCommand::List(args) => list(&args),

@@ -44,17 +44,17 @@ enum Wanted {
     Gone,
 }
 
-/// A full sync goes on without events: how far it is is shown so often on a terminal.
+/// How often a full sync's progress, which causes no events, is shown on a terminal.
 const SHOW_EVERY_MS: u64 = 1_000;
 
-/// Between two questions to a node that does not answer, or that has no events.
+/// Delay between two requests to a node that does not answer, or that has no events.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// Waits.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let client = args.control.client()?;
     let ends_at = Instant::now() + Duration::from(args.timeout);
-    // Before the first status, so that nothing falls in between.
+    // Before the first status, so that no event is missed in between.
     let mut newest = client.events(u64::MAX, 0).map(|page| page.newest).ok();
     let mut line = Progress::new();
     loop {
@@ -112,7 +112,7 @@ fn report(args: &Args, status: &Status) -> Result<(), CliError> {
     }
 }
 
-/// How it stands meanwhile, for the line on a terminal.
+/// The present state, for the line on a terminal.
 fn standing(status: &Result<Status, ClientError>, guest: &str) -> String {
     let Ok(status) = status else { return "the node does not answer".into() };
     match status.guests.iter().find(|here| here.name == guest) {
@@ -124,7 +124,7 @@ fn standing(status: &Result<Status, ClientError>, guest: &str) -> String {
     }
 }
 
-/// How it stands instead.
+/// The error when time is up, with the present state.
 fn too_late(args: &Args, status: Result<Status, ClientError>) -> CliError {
     let status = match status {
         Ok(status) => status,

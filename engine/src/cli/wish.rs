@@ -128,7 +128,7 @@ pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// Has a guest moved, waits until it has, and prints so.
+/// Moves a guest, waits until it has moved, and prints the result.
 pub(super) fn run_switchover(args: SwitchoverArgs) -> Result<Exit, CliError> {
     let SwitchoverArgs { wish: Args { guest, control }, even_in_maintenance } = args;
     let client = control.client()?;
@@ -189,7 +189,7 @@ fn protect_one(client: &Client, args: &ProtectArgs, guest: &str) -> Result<Exit,
     }
 }
 
-/// Those that run here and are not wished protected. One that is refused keeps none of the others from it.
+/// Protects the guests that run here and are not to be protected yet. A refusal for one does not stop the others.
 fn protect_all(client: &Client, args: &ProtectArgs) -> Result<Exit, CliError> {
     let status = client.status()?;
     let is_meant = |guest: &&GuestStatus| {

@@ -156,7 +156,7 @@ fn forget(args: &ForgetArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// What giving up these records can cost.
+/// The risk of giving up these records.
 fn risks(args: &ForgetArgs) -> Result<String, CliError> {
     let records = Store::look(&args.state)?;
     let mut text = String::new();
@@ -203,7 +203,7 @@ impl From<DaemonError> for CliError {
     }
 }
 
-/// Another address would not do either.
+/// Another address would fail as well.
 fn is_exhausted(error: &std::io::Error) -> bool {
     use nix::errno::Errno;
     let number = error.raw_os_error().map(Errno::from_raw);

@@ -12,10 +12,10 @@ use std::time::Duration;
 use understudy_colo::packet::{Content, Packet, Side};
 use understudy_colo::{Card, Frame};
 
-/// Frames to the guest of each capture that are looked at.
+/// The number of frames to the guest that are examined in each capture.
 const LOOKED_AT_MAX: usize = 4096;
 
-/// How the clocks were made one.
+/// How the two clocks were aligned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reason {
     Told,
@@ -34,7 +34,7 @@ impl Reason {
     }
 }
 
-/// What is added to the secondary's times, and why.
+/// The offset added to the secondary's times, and its origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Alignment {
     pub(super) offset: Nanoseconds,
@@ -64,14 +64,14 @@ impl Alignment {
     }
 }
 
-/// The first frames to the guest; what ends the capture early is found again when it is judged.
+/// The first frames to the guest. An error that ends the capture early is reported when the capture is judged.
 fn arrivals(mut capture: Capture, guest: Guest) -> Vec<Arrival> {
     let frames = std::iter::from_fn(|| capture.next().ok().flatten());
     let to_guest = frames.filter(|frame| guest.sender(&frame.bytes) == Sender::World);
     to_guest.take(LOOKED_AT_MAX).map(|frame| Arrival { at: frame.at, digest: digest(&frame) }).collect()
 }
 
-/// Equal for a frame and its mirrored twin, also where the twin's ack was rewritten.
+/// Equal for a frame and its mirrored twin, even if the twin's ack was rewritten.
 fn digest(frame: &Captured) -> u64 {
     let whole = Frame { card: Card(0), offload: Default::default(), bytes: &frame.bytes };
     let packet = Packet::parse(whole, Side::World);
@@ -84,7 +84,7 @@ fn digest(frame: &Captured) -> u64 {
     hasher.finish()
 }
 
-/// A text that `--offset` does not take.
+/// The text is no offset.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("not a number of seconds, such as 0.25 or -3")]
 pub(super) struct NoOffset;

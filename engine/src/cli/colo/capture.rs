@@ -16,7 +16,7 @@ use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapHeader, create_reader};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A block of a capture may have this many bytes: four times tcpdump's greatest frame.
+/// The most bytes of a capture's block: four times tcpdump's largest frame.
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// Interfaces of one section.
@@ -59,7 +59,7 @@ pub(super) enum CaptureError {
     Interfaces,
 }
 
-/// What is known of an interface of the capture.
+/// The description of a capture's interface.
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     link: LinkLayer,
@@ -76,7 +76,7 @@ pub(super) struct Capture {
     number: u64,
 }
 
-/// What the blocks before said of those that follow.
+/// State that earlier blocks set for later ones.
 #[derive(Default, Debug)]
 struct Section {
     is_big_endian: bool,
@@ -94,7 +94,7 @@ impl Capture {
         Ok(Self { reader, section: Section::default(), failure, at: 0, number: 0 })
     }
 
-    /// The next frame; `None`: that was all. An error is the end.
+    /// The next frame; `None` at the end. An error ends the capture.
     pub(super) fn next(&mut self) -> Result<Option<Captured>, CaptureError> {
         loop {
             let at = self.at;
@@ -119,7 +119,7 @@ impl Capture {
         }
     }
 
-    /// Reads on behind the rest of the window.
+    /// Reads more input behind the rest of the window.
     fn refill(&mut self) -> Result<(), CaptureError> {
         let before = self.reader.data().len();
         // The parser keeps no reason; the input's own is in `failure`.
@@ -127,7 +127,7 @@ impl Capture {
         if let Some(error) = self.failure.take() {
             return Err(error.into());
         }
-        // A full window that is not enough: the parser would ask for ever.
+        // The window is full and still too short: the parser would ask for ever.
         let has_grown = self.reader.data().len() > before || self.reader.reader_exhausted();
         (is_read && has_grown).then_some(()).ok_or(CaptureError::Damaged { at: self.at })
     }
@@ -207,7 +207,7 @@ impl Interface {
         let captured_bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         Captured {
             number: 0,
-            // Years that no clock shows end at the greatest that fits.
+            // Times beyond the range are clamped.
             at: Nanoseconds::try_from(at).unwrap_or(if at < 0 { Nanoseconds::MIN } else { Nanoseconds::MAX }),
             bytes: self.link.ethernet(packet),
             missing_bytes: wire_bytes.saturating_sub(captured_bytes),
@@ -221,7 +221,7 @@ fn units_per_second(resolution: u8) -> Option<u64> {
     if resolution & 0x80 == 0 { 10u64.checked_pow(exponent) } else { 2u64.checked_pow(exponent) }
 }
 
-/// Why the input gave no more; the parser says only that it did.
+/// The input's error; the parser reports only that there was one.
 #[derive(Clone, Default)]
 struct Failure(Arc<Mutex<Option<io::Error>>>);
 
@@ -235,7 +235,7 @@ impl Failure {
     }
 }
 
-/// Reads until there is no room or no more: the parser takes a short read of a file's beginning for a file that is none.
+/// Reads until the buffer is full or the input ends, because the parser rejects a file whose first read is short.
 struct WholeReads<R> {
     input: R,
     failure: Failure,

@@ -20,12 +20,12 @@ use std::collections::{HashMap, VecDeque};
 use understudy_colo::packet::{Content, Flags, Packet, Protocol, Side};
 use understudy_colo::{Card, Flow, Frame};
 
-/// Connections of a capture that are paired; more are compared as they are.
+/// The most connections that are paired; further ones are compared as they are.
 const OPENINGS_MAX: usize = 65_536;
 
 const UDP: Protocol = Protocol::Ip(17);
 
-/// What connections are opened to.
+/// The address that connections are opened to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Service {
     guest: Ipv6Addr,
@@ -49,7 +49,7 @@ pub(super) struct Openings {
     known: HashMap<Flow, u32>,
 }
 
-/// Who a client of the secondary is in the primary's capture.
+/// The counterpart of the secondary's client in the primary's capture.
 #[derive(Clone, Copy, Debug)]
 struct Twin {
     client: Client,
@@ -85,7 +85,7 @@ fn service(flow: &Flow) -> Service {
 }
 
 impl Openings {
-    /// Looks at a frame of the primary's capture.
+    /// Examines a frame of the primary's capture.
     pub(super) fn look_at(&mut self, frame: &Captured, guest: Guest) {
         if self.known.len() >= OPENINGS_MAX || guest.sender(&frame.bytes) != Sender::World {
             return;
@@ -103,7 +103,7 @@ impl Openings {
         });
     }
 
-    /// Takes the twin of a client: the one with its address and port, else the first.
+    /// Takes the twin of a client: the connection with the same address and port, or else the first.
     fn take(&mut self, flow: &Flow) -> Option<Client> {
         let all = self.by_service.get_mut(&service(flow))?;
         let same = all.iter().position(|one| (one.address, one.port) == (flow.world, flow.world_port));
@@ -161,7 +161,7 @@ fn add(frame: &mut [u8], at: usize, count: u32) {
     }
 }
 
-/// Sets the address and port of the client. `false`: the packet has them where nobody looks.
+/// Sets the address and port of the client. Returns `false` if they are out of reach in this packet.
 fn set_client(frame: &mut [u8], side: Side, client: Client) -> bool {
     let Some((addresses_at, address_bytes, ports_at)) = places(frame) else { return false };
     let is_second = usize::from(side == Side::Guest);

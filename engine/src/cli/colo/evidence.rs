@@ -10,7 +10,7 @@ use std::fmt;
 use understudy_colo::packet::{Content, Flags, Packet, Segment, Side};
 use understudy_colo::{Card, Flow, Frame};
 
-/// Frames of both guests that are kept, and their bytes.
+/// The most frames of both guests that are kept, and their bytes.
 const FRAMES_MAX: usize = 16_384;
 const BYTES_MAX: usize = 32 << 20;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use understudy_colo::Flow;
 use understudy_colo::comparer::{FrameId, Why};
 
-/// Flows that are known at a time.
+/// The most flows that are tracked at a time.
 const FLOWS_MAX: usize = 65_536;
 
 /// Flows that are listed.
@@ -18,7 +18,7 @@ const LISTED_MAX: usize = 1000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Standing {
     Compared,
-    /// Its guests differ; what follows would be compared after a checkpoint.
+    /// The guests' output differs; in a live pair the rest would be compared after a checkpoint.
     Diverged(Why),
     /// A capture has cut one of its frames short, so that what follows has no counterpart.
     Cut,
@@ -29,7 +29,7 @@ pub(super) enum Standing {
 pub(super) struct Record {
     pub(super) standing: Standing,
     pub(super) fates: Fates,
-    /// Frames of the primary that wait.
+    /// The primary's frames that wait.
     pub(super) waiting: BTreeSet<FrameId>,
     pub(super) longest_wait: Nanoseconds,
     /// The number of the first byte of the guest's stream that the primary's capture has.
@@ -86,21 +86,21 @@ impl Flows {
         (self.records.len() < FLOWS_MAX).then_some(())
     }
 
-    /// How many there were.
+    /// The number of flows.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    /// What became of all frames.
+    /// The outcome of all frames.
     pub(super) fn all(&self) -> Fates {
         let mut all = self.forgotten;
         self.records.values().for_each(|record| all.add(&record.fates));
         all
     }
 
-    /// The flows that are listed, those that diverged first, and how many are not.
+    /// The flows to list, those that diverged first, and the number of flows that are left out.
     pub(super) fn reports(&self) -> (Vec<FlowReport>, u64) {
-        // What only the secondary sent is told by its divergence.
+        // Output that only the secondary sent is reported as a divergence.
         let mut known: Vec<_> = self.records.iter().filter(|(_, record)| record.fates.frames > 0).collect();
         known.sort_by_key(|(_, record)| (!matches!(record.standing, Standing::Diverged(_)), record.order));
         let listed = known.iter().take(LISTED_MAX).map(|(flow, record)| FlowReport {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::fmt;
 use understudy_colo::Flow;
 
-/// What became of a frame.
+/// The outcome of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
     /// It would have left this long after it was sent.

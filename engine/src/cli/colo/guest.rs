@@ -9,15 +9,15 @@ use std::fmt;
 use understudy_colo::packet::{Content, Flags, Packet, Protocol, Side};
 use understudy_colo::{Card, Frame};
 
-/// More addresses than this answer connections: nothing is inferred.
+/// With more answering addresses than this, nothing is inferred.
 const ANSWERING_MAX: usize = 256;
 
 const ARP: u16 = 0x0806;
 
-/// A cooked capture says from whom a frame is, and not to whom.
+/// A cooked capture names a frame's sender and not its receiver.
 const UNKNOWN: [u8; 6] = [0; 6];
 
-/// How the guest's frames are told from others.
+/// How the guest's frames are recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Guest {
     /// By the Ethernet address that they come from.
@@ -26,7 +26,7 @@ pub(super) enum Guest {
     Ip(Ipv6Addr),
 }
 
-/// Whose a frame is.
+/// The owner of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Sender {
     Guest,
@@ -35,7 +35,7 @@ pub(super) enum Sender {
     Stranger,
 }
 
-/// Why the guest is not known.
+/// Why the guest could not be identified.
 #[derive(thiserror::Error, PartialEq, Eq, Debug)]
 pub(super) enum GuestError {
     #[error(
@@ -81,7 +81,7 @@ impl fmt::Display for Guest {
     }
 }
 
-/// A text that `--guest` does not take.
+/// The text is no address.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("neither a MAC nor an IP address")]
 pub(super) struct NoAddress;
@@ -100,7 +100,7 @@ pub(super) fn parse(text: &str) -> Result<Guest, NoAddress> {
     parts.next().is_none().then_some(Guest::Mac(mac)).ok_or(NoAddress)
 }
 
-/// Looks for who answers connections.
+/// Finds the addresses that answer connections.
 #[derive(Default, Debug)]
 pub(super) struct Inference {
     /// By IP address: the Ethernet address of the answers; `None`: of several, or the capture has none.
@@ -124,7 +124,7 @@ impl Inference {
         }
     }
 
-    /// The guest of both captures, if it can only be one.
+    /// The guest of both captures, if only one address qualifies.
     pub(super) fn guest(&self, other: &Self) -> Result<Guest, GuestError> {
         if self.answering.len().max(other.answering.len()) > ANSWERING_MAX {
             return Err(GuestError::TooMany);

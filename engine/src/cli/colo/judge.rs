@@ -31,7 +31,7 @@ use understudy_colo::packet::{Content, Flags, Packet, Side};
 use understudy_colo::rewriter::{self, Rewriter, Verdict};
 use understudy_colo::{Card, Flow, Frame, Patch};
 
-/// A live pair would make a checkpoint for a frame that waits for longer.
+/// A live pair would take a checkpoint for a frame that waits longer than this.
 const LATE: Nanoseconds = 50_000_000;
 
 /// Divergences that are listed.
