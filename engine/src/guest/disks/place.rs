@@ -36,15 +36,10 @@ pub enum PlaceError {
     #[error(
         "{path} is missing beside other files of the disk; put it back, or remove the directory to have the disk made anew"
     )]
-    Missing {
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// The directory cannot be created or read.
     #[error("{path}: {source}")]
-    Directory {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// It is a disk of another guest, or of another size.
     #[error(
         "{path} is of guest {guest} with a disk of {size_bytes} bytes; another directory is needed for this one"
