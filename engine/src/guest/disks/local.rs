@@ -11,7 +11,7 @@
 
 use super::full_copy::{ANSWER_WAIT, CopyGoal, FullCopy, Step};
 use super::past::Past;
-use super::place::{DiskPlace, PlaceError};
+use super::place::{DiskPlace, NUMBER, PlaceError};
 use super::recording::{CopyError, Full, Recording, WritesOf};
 use crate::guest::participant::{CopyNext, CopyStep, DiskParticipant, Health, Participant, ParticipantError};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
@@ -32,10 +32,8 @@ use understudy_disk::storage::{Storage, StorageError};
 use understudy_disk::sync::hashes::hash;
 use understudy_disk::sync::plan::{Theirs, chunks_of};
 use understudy_disk::sync::talk::{Ask as Question, Say};
-use understudy_disk::words::{DiskNumber, Extent};
+use understudy_disk::words::Extent;
 use understudy_lab::{Disk, DiskAnswer, DiskFailed, DiskRequest, DiskWish, Inlet};
-
-pub(super) const NUMBER: DiskNumber = DiskNumber(0);
 
 /// Chunks that the ledger tells apart by epoch: 16 MiB of them.
 const LEDGER_CHUNKS_MAX: usize = 256;

@@ -8,7 +8,7 @@
 //! The map forgets nothing by an epoch that the label does not have: both are read together after a crash. So the label is
 //! written first, and only now and then, since it costs a flush. Not here: what is sent then (`understudy_disk::sync::plan`).
 
-use super::local::NUMBER;
+use super::place::NUMBER;
 use understudy_checkpoint::time::{Span, Time};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_disk::apply::{Applier, ApplyError, Trust};

@@ -21,8 +21,10 @@ use understudy_disk::journal::{Journal, JournalError, Recovered};
 use understudy_disk::label::{LABEL_BYTES, Label, LabelError, LabelFile, Standing};
 use understudy_disk::storage::file::{Caching, FileStorage, OpenError};
 use understudy_disk::storage::{Storage, StorageError};
-use understudy_disk::words::Point;
+use understudy_disk::words::{DiskNumber, Point};
 
+/// The number of a guest's only disk.
+pub(super) const NUMBER: DiskNumber = DiskNumber(0);
 /// Bytes of the journal: some epochs of a guest that writes at a gigabit link's rate.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
