@@ -67,11 +67,11 @@ pub(super) fn time_line(times: &Times) -> String {
         let y = 40.0 + 15.0 * row as f64;
         // Words stand to the left of a mark in the right half, so that they do not leave the picture.
         let (anchor, at) = if x > WIDTH / 2.0 { ("end", x - 5.0) } else { ("start", x + 5.0) };
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<line x1=\"{x:.1}\" y1=\"8\" x2=\"{x:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>\
              <circle cx=\"{x:.1}\" cy=\"16\" r=\"4\" fill=\"{colour}\"/>\
-             <text x=\"{at:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{} {:.1} ms</text>\n",
+             <text x=\"{at:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{} {:.1} ms</text>",
             text_of(name),
             time.0
         );
@@ -103,11 +103,11 @@ pub(super) fn histogram(spread: &Spread) -> String {
             (None, None) => "longer".into(),
         };
         last = end.or(last);
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\" fill=\"#0969da\"/>\
              <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{count}</text>\
-             <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+             <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             y - 4.0,
             HEIGHT + 36.0,
             text_of(&words)
