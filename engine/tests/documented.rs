@@ -53,6 +53,7 @@ fn page() -> String {
     metrics.set_certificate_expiry(Some(1_924_905_600));
     metrics.set_loop_stall(0.0);
     metrics.set_maintenance(true);
+    metrics.set_fencing(Some(true), 1);
     metrics.begin_witness();
     metrics.begin_witness_answers();
     metrics.text() + &record::text(0, true, 1)
