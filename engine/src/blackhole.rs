@@ -156,7 +156,6 @@ pub fn run(
 
 /// The next step.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Step {
     /// A capture or its encoding is in progress.
     Making { captured: Option<(Instant, PauseTimes, u64)>, whole_bytes: Option<u64> },

@@ -10,7 +10,7 @@
 use super::chance::Chance;
 use super::history::{Action, ClientId, Key, Moment, Operation, Outcome, Surplus};
 use super::network::{Address, CLIENT_PORT, client_address};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 use understudy_lab::memcached::{self, Reply, Request};
@@ -76,6 +76,8 @@ pub struct Client {
     open_set: Option<usize>,
     /// What answered each request number last, by its hash.
     answered: HashMap<u16, u64>,
+    /// Requests of earlier rounds whose answer was not waited for: it may still come, once.
+    owed: HashSet<u16>,
     scratch: Vec<u8>,
 }
 
@@ -96,6 +98,7 @@ impl Client {
             by_request: HashMap::new(),
             open_set: None,
             answered: HashMap::new(),
+            owed: HashSet::new(),
             scratch: Vec::new(),
         }
     }
@@ -145,6 +148,7 @@ impl Client {
         }
         self.by_request.insert(request, index);
         self.answered.remove(&request);
+        self.owed.remove(&request);
     }
 
     fn write_request(&mut self, request: u16, key: Key, action: Action, frame: &mut Vec<u8>) {
@@ -178,6 +182,9 @@ impl Client {
         let answer = hash_of(udp.payload);
         let before = self.answered.insert(request, answer);
         let Some(index) = self.by_request.remove(&request) else {
+            if self.owed.remove(&request) {
+                return;
+            }
             let is_repeated = before == Some(answer);
             self.surplus.push(Surplus { client: self.id, request, at: now, is_repeated });
             return;
@@ -217,12 +224,12 @@ impl Client {
         self.operations.last()
     }
 
-    /// Hands the record of the round over and begins a new one. Answers to earlier requests are surplus from
-    /// here on.
+    /// Hands the record of the round over and begins a new one. A further answer to an earlier request is surplus from here
+    /// on; the first one is none, however late it comes.
     pub fn end_round(&mut self) -> (Vec<Operation>, Vec<Surplus>) {
         self.open.clear();
         self.open_set = None;
-        self.by_request.clear();
+        self.owed.extend(self.by_request.drain().map(|(request, _)| request));
         self.answered.clear();
         (std::mem::take(&mut self.operations), std::mem::take(&mut self.surplus))
     }
@@ -311,6 +318,24 @@ mod tests {
         assert!(!client.has_answer_since(first));
         client.hear(&answer(&attempt, Reply::Stored), Moment(7) + GIVE_UP_AFTER);
         assert!(client.has_answer_since(first) && !client.has_answer_since(first + 1));
+    }
+
+    #[test]
+    fn the_first_answer_to_an_earlier_rounds_request_may_come_and_no_second_one() {
+        let (mut client, mut frame) = (client(), Vec::new());
+        client.ask(KEYS.shared(), Action::Incr, Moment(0), &mut frame);
+        let late = answer(&frame, Reply::Number(1));
+        client.ask(KEYS.shared(), Action::Incr, Moment(0), &mut frame);
+        let in_time = answer(&frame, Reply::Number(2));
+        client.hear(&in_time, Moment(1));
+        assert_eq!(client.end_round().1, []);
+        client.hear(&late, Moment(7));
+        client.ask(KEYS.shared(), Action::Incr, Moment(8), &mut frame);
+        assert_eq!(client.end_round().1, []);
+        client.hear(&late, Moment(9));
+        client.hear(&in_time, Moment(9));
+        let twice: Vec<u16> = client.end_round().1.iter().map(|surplus| surplus.request).collect();
+        assert_eq!(twice, [0, 1]);
     }
 
     #[test]

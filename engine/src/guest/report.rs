@@ -13,7 +13,6 @@ use understudy_session::{Decline, EpochKind};
 
 /// A message from a worker of one guest.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "few are on their way at once, and most are the large ones")]
 pub enum Report {
     /// A capture's pause is over.
     Captured {
