@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output};
+use std::thread;
 use std::time::{Duration, Instant};
 use support::HANG_GUARD;
 use understudy::control::{GuestRole, GuestState, GuestStatus, Said, Wish};
@@ -227,6 +228,11 @@ fn no_guest_is_moved_to_a_host_in_maintenance_unless_a_word_says_so() {
 #[test]
 fn a_node_is_found_by_its_configuration() {
     let hosts = Hosts::with_guests(0);
+    let began = Instant::now();
+    while hosts.client("a").status().is_err() {
+        assert!(began.elapsed() < HANG_GUARD);
+        thread::sleep(Duration::from_millis(10));
+    }
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("node.toml");
     std::fs::write(&config, format!("control = {:?}\n", hosts.control("a"))).unwrap();

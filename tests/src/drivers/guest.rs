@@ -185,6 +185,8 @@ pub struct Domain {
     pub late_step: Option<u64>,
     /// A step while its pages are copied ahead of a pause, if they are.
     pub step_ahead: Option<u64>,
+    /// Such a step was not logged.
+    pub lost_bits_ahead: bool,
 }
 
 /// A domain, shared by all that use it.
@@ -231,6 +233,7 @@ impl SharedDomain {
             logs_all_writes: true,
             late_step: None,
             step_ahead: None,
+            lost_bits_ahead: false,
         })))
     }
 
@@ -281,7 +284,7 @@ impl Domain {
         }
         let Some(chance) = self.step_ahead.take() else { return };
         let logged = self.dirty;
-        self.step(chance);
+        self.lost_bits_ahead |= self.step(chance);
         if self.wrongs.unlogged_while_copied {
             self.dirty = logged;
         }

@@ -68,6 +68,9 @@ impl Cluster {
                 work.capture(order);
                 domain.get().late_step = None;
                 domain.get().step_ahead = None;
+                if std::mem::take(&mut domain.get().lost_bits_ahead) {
+                    self.state_fact(guest, &Fact::BitsLost);
+                }
                 self.state_steps(at, guest, &domain);
                 Some((generation, epoch, capture, ordered_at))
             }
