@@ -186,7 +186,10 @@ fn a_disk_is_copied_at_the_speed_that_was_set_and_says_how_far_it_is() {
         let guest = client.status().unwrap().guests.remove(0);
         if let Some(sync) = guest.full_sync {
             assert_eq!(sync.of_disk_bytes, size);
-            left.push(sync.disk_left_bytes);
+            // Before the other host has said what it has, nobody knows.
+            if !left.is_empty() || sync.disk_left_bytes > 0 {
+                left.push(sync.disk_left_bytes);
+            }
         }
         if guest.protected {
             break;
@@ -194,6 +197,7 @@ fn a_disk_is_copied_at_the_speed_that_was_set_and_says_how_far_it_is() {
         assert!(began.elapsed() < HANG_GUARD, "{guest:#?}");
     }
     assert!(began.elapsed() >= Duration::from_secs(1), "8 MiB in a second, and 12 of them");
+    left.dedup();
     assert!(left.is_sorted_by(|before, after| before >= after), "{left:?}");
     assert!(left.iter().any(|bytes| (1..size).contains(bytes)), "{left:?}");
 }
