@@ -2,8 +2,8 @@
 //! both.
 //!
 //! ```text
-//!   a 127.0.0.1 ── [relay] ── 127.0.0.1 b        preferred; its gates close
-//!   a 127.0.0.3 ───────────── 127.0.0.2 b        the other network
+//!   a ─────────── [relay] ─────────── b        a network delivers nothing while its gates are closed
+//!   a 127.0.0.3 ─ [relay] ─ 127.0.0.2 b
 //! ```
 
 #[path = "support/keys.rs"]
@@ -61,47 +61,54 @@ struct Pair {
     relays: Vec<Relay>,
 }
 
-/// Both nodes with both networks, and with these times; the guest is protected on a. The first network has relays, if wanted.
-fn pair(times: &[&str], has_relays: bool) -> Pair {
+/// Both nodes with both networks, and with these times; the guest is protected on a. So many of the networks have relays, and the
+/// second one's are closed.
+fn pair(times: &[&str], relayed: usize) -> Pair {
     let root = tempfile::tempdir().unwrap();
     three(root.path());
     let (at_a, at_b, listen) = (free_address(), free_address(), free_address().to_string());
     let dirs = ["a", "b", "witness"].map(|name| tls(root.path(), name).display().to_string());
     let (witness, _, _) = witness(root.path(), &listen, &["--tls", &dirs[2]]);
-    let relays: Vec<_> =
-        [at_a, at_b].into_iter().filter(|_| has_relays).map(|at| Relay::start(at).unwrap()).collect();
-    let first = |number: usize, direct| relays.get(number).map_or(direct, |relay| relay.listen);
+    let targets = [at_a, at_b, on(3, at_a), on(2, at_b)];
+    let relays: Vec<_> = targets[..2 * relayed].iter().map(|at| Relay::start(*at).unwrap()).collect();
+    set_open(relays.get(2..).unwrap_or_default(), false);
+    let by = |number: usize| relays.get(number).map_or(targets[number], |relay| relay.listen);
     let start = |name: &str, own: &str, at: SocketAddr, second: SocketAddr, peer: String, more: &[&str]| {
         let second = second.to_string();
         let flags = ["--listen", &second, "--tls", own, "--witness", &listen, "--peer", &peer];
         node(name, root.path(), at, &[&flags[..], times, more].concat()).0
     };
-    let to_a = format!("a={},{}@127.0.0.2", first(0, at_a), on(3, at_a));
-    let to_b = format!("b={},{}@127.0.0.3", first(1, at_b), on(2, at_b));
+    let to_a = format!("a={},{}@127.0.0.2", by(0), by(2));
+    let to_b = format!("b={},{}@127.0.0.3", by(1), by(3));
     let b = start("b", &dirs[1], at_b, on(2, at_b), to_a, &[]);
     let a = start("a", &dirs[0], at_a, on(3, at_a), to_b, &["--guest", GUEST]);
     wait_for(&client(root.path(), "a"), |status| guest(status, |guest| guest.protected));
     Pair { root, a, _b: b, _witness: witness, relays }
 }
 
+/// Opens or closes one network, in all directions. To either end a closed one is silent: bytes wait, and nothing is refused.
+fn set_open(network: &[Relay], is_open: bool) {
+    for relay in network {
+        relay.onward.set_open(is_open);
+        relay.back.set_open(is_open);
+    }
+}
+
 #[test]
 fn a_link_whose_network_delivers_nothing_goes_on_over_the_other_one_and_nobody_takes_over() {
     let Pair { root, a: _a, _b, _witness, relays } = pair(
         &["--silence-max", "2s", "--link-grace", "20s", "--takeover-grace", "40s", "--slow-max", "30s"],
-        true,
+        2,
     );
     let a = client(root.path(), "a");
     let before = wait_for(&a, |status| guest(status, |guest| guest.protected));
-    let first: IpAddr = [127, 0, 0, 1].into();
-    assert_eq!(path(&a.status().unwrap()).map(|path| path.to), Some(first), "the first network is preferred");
+    let second: IpAddr = [127, 0, 0, 3].into();
+    assert_ne!(path(&a.status().unwrap()).map(|path| path.from), Some(second), "that network is silent");
 
-    // Bytes wait, and nothing is refused: to either end the network is silent.
-    for relay in &relays {
-        relay.onward.set_open(false);
-        relay.back.set_open(false);
-    }
-    let second = PathStatus { from: [127, 0, 0, 3].into(), to: [127, 0, 0, 2].into() };
-    wait_for(&a, |status| (path(status) == Some(second)).then_some(()));
+    let (of_first, of_second) = relays.split_at(2);
+    set_open(of_second, true);
+    set_open(of_first, false);
+    wait_for(&a, |status| path(status).filter(|path| path.from == second));
     let acked = before.commit_us.count + 20;
     let after = wait_for(&a, |status| guest(status, |it| it.protected && it.commit_us.count > acked));
     assert_eq!(after.generation, before.generation, "nobody took over, and nobody gave the copy up");
@@ -119,7 +126,7 @@ fn kill(running: &mut Running) {
 
 #[test]
 fn a_node_that_its_host_says_is_gone_is_taken_over_from_without_a_grace() {
-    let Pair { root, mut a, _b, _witness, .. } = pair(&PATIENT, false);
+    let Pair { root, mut a, _b, _witness, .. } = pair(&PATIENT, 0);
     kill(&mut a);
     wait_for(&client(root.path(), "b"), |status| guest(status, |it| it.takeover.is_some()));
 }
@@ -127,7 +134,7 @@ fn a_node_that_its_host_says_is_gone_is_taken_over_from_without_a_grace() {
 /// The relay of the first network takes connections whether or not a node is behind it, as a tunnel would.
 #[test]
 fn where_one_address_does_not_refuse_the_grace_is_waited_for() {
-    let Pair { root, mut a, _b, _witness, .. } = pair(&PATIENT, true);
+    let Pair { root, mut a, _b, _witness, .. } = pair(&PATIENT, 1);
     kill(&mut a);
     let b = client(root.path(), "b");
     wait_for(&b, |status| status.peers.first().filter(|peer| peer.reason.contains("refused")).map(|_| ()));
