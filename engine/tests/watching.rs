@@ -179,7 +179,7 @@ fn a_disk_is_copied_at_the_speed_that_was_set_and_says_how_far_it_is() {
     let size = 12_u64 << 20;
     let guest = "name=g0,memory=8M,disk=12M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
     let (began, mut left) = (Instant::now(), Vec::new());
-    let hosts = Hosts::of([guest.into()]);
+    let hosts = Hosts::told([guest.into()], &patient());
     hosts.wait("a", "g0", |_| true);
     let client = hosts.client("a");
     loop {
