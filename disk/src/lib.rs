@@ -1,4 +1,5 @@
-//! A guest's disks in the same epochs as its memory. **Not wired to guests yet**: nothing here is reached by a node.
+//! A guest's disks in the same epochs as its memory. Lab guests have such disks; Xen guests do not yet: nothing of [`nbd`] and
+//! [`kernel`] is reached by a node.
 //!
 //! ```text
 //!  primary    write ─► flight ─► intent map ─► record of the open epoch ─► local disk ─► answer
