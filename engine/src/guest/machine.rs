@@ -65,6 +65,19 @@ pub struct RunningGuest {
     pub compared_bytes: u64,
 }
 
+impl RunningGuest {
+    /// Stops its vCPUs, if an engine that is gone ran it under an older generation than `newest`.
+    pub fn halt_if_older_than(&mut self, newest: Option<Generation>) {
+        if let Some(past) = &mut self.past
+            && newest > Some(past.generation)
+            && !past.is_halted
+        {
+            self.machine.pause();
+            past.is_halted = true;
+        }
+    }
+}
+
 /// What is known of a guest whose engine is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PreviousRun {

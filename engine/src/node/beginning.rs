@@ -40,18 +40,23 @@ impl Guests {
     }
 
     /// Adds a Xen guest that was found running. A guest of this name that has ended here makes way.
-    pub fn found(&mut self, guest: XenGuestConfig, found: RunningGuest, cx: &mut dyn Context) {
+    pub fn found(&mut self, guest: XenGuestConfig, mut found: RunningGuest, cx: &mut dyn Context) {
         let XenGuestConfig { name, peer, mode, pacing, fence, find_changes: _ } = guest;
         // A guest that no engine ran before belongs to nobody else: if it is not added, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
+        let newest = self.newest_heard(&name);
         let offered = self.offered_in(&name);
         let made_way = match self.guests.get(&*name) {
+            // The witness knows who runs the guest. Without one, what was heard once makes it a person's decision.
+            None if self.config.witness.is_none() => Some(MadeWay { is_wished: true, rival: newest }),
             None => Some(MadeWay { is_wished: true, rival: offered }),
             Some(here) => here.make_way(found.past, offered),
         };
         // A guest of this name is run or held here.
         let Some(MadeWay { is_wished, rival }) = made_way else { return let_go(loose) };
+        // It stood still already, unless what holds copies here had no time for that.
+        found.halt_if_older_than(newest);
         let name: GuestName = name.into();
         self.guests.remove(&name);
         let beginning =

@@ -198,9 +198,14 @@ pub(super) trait GuestDriver: Send {
     /// `offered` it in another generation. `None`: the guest is run or held here, and what was found is left alone.
     fn make_way(&self, past: Option<PreviousRun>, offered: Option<Generation>) -> Option<MadeWay>;
 
-    /// Whether this driver may be forgotten while the guest's host is away and offers nothing.
+    /// Whether this driver may be forgotten while the guest's host offers nothing.
     fn is_forgettable(&self) -> bool {
         false
+    }
+
+    /// The newest generation in which a peer was heard to run the guest, unless it has said since that the guest has ended.
+    fn heard_from(&self) -> Option<Generation> {
+        None
     }
 
     /// Whether to stop reading a link without windows for now.

@@ -24,6 +24,7 @@ use crossbeam::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use understudy_checkpoint::Generation;
 use understudy_session::primary::SlowPolicy;
 use understudy_session::{NodeName, Time, WitnessReply};
 
@@ -39,6 +40,8 @@ pub struct Guests {
     runtimes: u64,
     /// What peers have offered on their present links.
     pub(super) offers: BTreeMap<OfferKey, PeerOffer>,
+    /// In which generation a peer was heard to run a guest that was forgotten here.
+    pub(super) heard: BTreeMap<GuestName, Generation>,
     /// Guests that may run here, for which no look has shown yet whether they do.
     pub(super) unseen: BTreeSet<GuestName>,
     /// No copy is taken that is not held already.
@@ -87,6 +90,7 @@ impl Guests {
             guests: BTreeMap::new(),
             runtimes: 0,
             offers: BTreeMap::new(),
+            heard: BTreeMap::new(),
             unseen: BTreeSet::new(),
             in_maintenance: false,
             available_bytes: memory::available_bytes,

@@ -26,6 +26,9 @@ use understudy_session::{NodeName, Span, Time, ToSecondary};
 /// The most guests that one node holds: each has a thread.
 pub(super) const HELD_MAX: usize = 256;
 
+/// The most guests whose generation is remembered while nothing of them is here: their names come from peers.
+const HEARD_MAX: usize = 4 * HELD_MAX;
+
 /// When a refused offer is considered again: the first wait and the longest.
 const LOOK_FIRST: Span = Span::from_ms(1_000);
 const LOOK_LONGEST: Span = Span::from_ms(30_000);
@@ -63,8 +66,12 @@ impl Guests {
 
     /// A peer speaks as the primary of a guest.
     pub(super) fn primary_spoke(&mut self, name: &GuestName, peer: &NodeName, message: &ToSecondary) {
+        let is_over = matches!(message, ToSecondary::Farewell { .. });
+        if is_over {
+            self.heard.remove(name);
+        }
         if let Some(offer) = self.offers.get_mut(&(name.clone(), peer.clone())) {
-            offer.is_over = matches!(message, ToSecondary::Farewell { .. });
+            offer.is_over = is_over;
         }
     }
 
@@ -231,17 +238,30 @@ impl Guests {
         self.forget_empty();
     }
 
-    /// Forgets guests of which nothing is here, and whose host is away.
+    /// Forgets guests of which nothing is here, and whose host does not offer them. In which generation they were heard of
+    /// is kept: what an earlier engine left here of an older one is not all there was.
     pub(super) fn forget_empty(&mut self) {
-        let offers = &self.offers;
-        self.guests.retain(|name, guest| {
+        let Self { offers, guests, heard, .. } = self;
+        guests.retain(|name, guest| {
             let is_offered = offers.contains_key(&(name.clone(), guest.peer().clone()));
             let stays = is_offered || !guest.is_forgettable();
             if !stays {
-                tracing::info!(guest = %name, "Forgotten: nothing of it is held here and its host is away");
+                tracing::info!(guest = %name, "Forgotten: nothing of it is held here, and its host does not offer it");
+                if let Some(generation) = guest.heard_from()
+                    && heard.len() < HEARD_MAX
+                {
+                    heard.insert(name.clone(), generation);
+                }
             }
             stays
         });
+    }
+
+    /// The newest generation in which a peer was heard to run the guest, by its offer, its messages, or before the guest
+    /// was forgotten here.
+    pub(super) fn newest_heard(&self, name: &str) -> Option<Generation> {
+        let here = self.guests.get(name).and_then(|guest| guest.heard_from());
+        here.max(self.offered_in(name)).max(self.heard.get(name).copied())
     }
 
     /// Whether a guest can be held here. Everything is counted before anything is allocated.

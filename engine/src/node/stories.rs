@@ -97,14 +97,13 @@ impl Story {
 
     /// A guest is found running on this host.
     fn found(&mut self, past: Option<PreviousRun>) -> HeldOutput {
+        self.found_on(Arc::new(Fake::default()), past)
+    }
+
+    fn found_on(&mut self, machine: Arc<Fake>, past: Option<PreviousRun>) -> HeldOutput {
         let output = self.outputs.frames(Epoch(0));
-        let found = RunningGuest {
-            machine: Arc::new(Fake::default()),
-            source: nothing(),
-            output: output.clone(),
-            past,
-            compared_bytes: 0,
-        };
+        let found =
+            RunningGuest { machine, source: nothing(), output: output.clone(), past, compared_bytes: 0 };
         let (name, peer, find_changes) = ("web".into(), node("a"), FindChanges::Log);
         let pacing = Pacing::Clock { interval: Span::from_ms(25) };
         self.guests.found(

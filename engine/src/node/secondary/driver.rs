@@ -224,8 +224,13 @@ impl GuestDriver for SecondaryGuest {
         is_vacant.then(|| MadeWay { is_wished: true, rival: self.session.heard_from() })
     }
 
+    // A link alone says nothing of the guest: its host may have come back without it.
     fn is_forgettable(&self) -> bool {
-        !self.is_attached && self.session.has_nothing_here()
+        !self.has_spoken && self.session.has_nothing_here()
+    }
+
+    fn heard_from(&self) -> Option<Generation> {
+        self.session.heard_from()
     }
 
     fn is_full(&self) -> bool {

@@ -102,6 +102,61 @@ fn what_a_dead_engine_left_does_not_make_way_for_an_offer_whose_guest_has_ended(
     assert_eq!(story.state(), Some(primary::State::ClaimRefused));
 }
 
+/// The peer's host lost power with the newer guest, and comes back without it: the link is there, and nobody speaks.
+fn with_a_peer_that_has_lost_the_newer_guest(mut story: Story) -> Story {
+    story.primary(ToSecondary::Heartbeat { generation: Generation(2) });
+    story.guests.link_down(&node("a"), &mut story.outside);
+    story.guests.link_up(&node("a"), &mut story.outside);
+    story.guests.run(&mut story.outside);
+    story
+}
+
+/// Otherwise it would wait for a copy that never comes, and nobody could have it back.
+#[test]
+fn what_a_dead_engine_left_is_a_persons_once_the_newer_guest_is_lost_with_its_host() {
+    let mut story = with_a_newer_primary();
+    witness_tells(&mut story);
+    let mut story = with_a_peer_that_has_lost_the_newer_guest(story);
+    is_found(&mut story);
+    assert_eq!(story.state(), Some(primary::State::Claiming));
+    witness_tells(&mut story);
+    assert_eq!(story.state(), Some(primary::State::ClaimRefused), "it is kept");
+    story.guests.wish("web", Wish::Reclaim, &mut story.outside).unwrap();
+}
+
+/// What the newer guest answered is lost with it, which only a person may accept.
+#[test]
+fn without_a_witness_too() {
+    let mut story = Story::new();
+    story.offer(Generation(2));
+    let mut story = with_a_peer_that_has_lost_the_newer_guest(story);
+    is_found(&mut story);
+    story.hear(Inbound::ToPrimary(ToPrimary::Stand {
+        generation: Generation(0),
+        standing: Standing::Nothing,
+    }));
+    assert_eq!(story.state(), Some(primary::State::Contested), "though the peer holds nothing of it");
+    story.guests.wish("web", Wish::Reclaim, &mut story.outside).unwrap();
+}
+
+/// The thread that halts what is left had no time for that.
+#[test]
+fn what_a_dead_engine_left_does_not_run_once_a_newer_generation_is_known() {
+    let mut story = with_a_newer_primary();
+    witness_tells(&mut story);
+    let mut story = with_a_peer_that_has_lost_the_newer_guest(story);
+    let (machine, left) = (Arc::new(outside::Fake::default()), |generation| {
+        Some(PreviousRun { generation: Generation(generation), is_halted: false })
+    });
+    story.found_on(machine.clone(), left(1));
+    assert!(machine.is_paused.load(Ordering::Relaxed));
+
+    let mut story = with_a_peer_that_has_lost_the_newer_guest(with_a_newer_primary());
+    let machine = Arc::new(outside::Fake::default());
+    story.found_on(machine.clone(), left(2));
+    assert!(!machine.is_paused.load(Ordering::Relaxed), "it is the newer one, as far as is known");
+}
+
 /// It was refused for the guest that ran here, and would be looked at again after up to half a minute.
 #[test]
 fn a_peers_offer_is_taken_at_once_when_the_guest_of_its_name_ends_here() {

@@ -14,6 +14,8 @@ pub(super) struct Patience {
     alone_since: [Option<Time>; 2],
     /// When an engine of each host last died.
     died_at: [Option<Time>; 2],
+    /// Whether it has not been started again: what it sent before may make the other stand afterwards.
+    is_dead: [bool; 2],
     /// A person has ordered a takeover or a switchover.
     is_ordered: bool,
 }
@@ -23,7 +25,11 @@ impl Patience {
         match fact {
             Fact::Stands { host } => (self.stands_since[*host], self.alone_since[*host]) = (at, None),
             Fact::Lone { host } => self.alone_since[*host] = Some(at),
-            Fact::Crashed { host, .. } => (self.died_at[*host], self.alone_since[*host]) = (Some(at), None),
+            Fact::Crashed { host, .. } => {
+                (self.died_at[*host], self.alone_since[*host]) = (Some(at), None);
+                self.is_dead[*host] = true;
+            }
+            Fact::EngineBegan { host } => self.is_dead[*host] = false,
             Fact::MoveWished | Fact::Person { moves: true, .. } => self.is_ordered = true,
             Fact::TakesOver { host } => return self.takes_over(*host, at),
             Fact::Activated { .. } => self.is_ordered = false,
@@ -34,8 +40,9 @@ impl Patience {
 
     fn takes_over(&self, host: HostId, at: Time) -> Verdict {
         let Some(since) = self.alone_since[host].filter(|_| !self.is_ordered) else { return Ok(()) };
-        let is_dead = self.died_at[1 - host].is_some_and(|died_at| died_at >= self.stands_since[host]);
-        if is_dead || since + Settings::TAKEOVER_GRACE <= at {
+        let other = 1 - host;
+        let has_died = self.died_at[other].is_some_and(|died_at| died_at >= self.stands_since[host]);
+        if self.is_dead[other] || has_died || since + Settings::TAKEOVER_GRACE <= at {
             return Ok(());
         }
         let us = (at - since).0 / 1000;
