@@ -120,15 +120,22 @@ impl LabGuest {
 
     /// Passes a frame to the guest's network card; `false` if it was dropped. Never blocks.
     pub fn inject(&self, frame: &[u8]) -> bool {
-        self.inject_numbered(frame).is_some()
+        let number = self.push(frame);
+        self.notify();
+        number.is_some()
     }
 
-    /// The same, with the frame's place in the order in which the guest takes frames, if nobody else injects any: it is taken
-    /// once [`frames_taken`](Self::frames_taken) is more.
-    pub fn inject_numbered(&self, frame: &[u8]) -> Option<u64> {
-        let number = self.handle.shared.arrivals.ring.push(frame);
+    /// Puts a frame into the card's ring, as one of many: call [`notify`](Self::notify) after the last. Returns the frame's
+    /// place in the order in which the guest takes frames, if nobody else puts any there: it is taken once
+    /// [`frames_taken`](Self::frames_taken) is more. `None` if it was dropped. Never blocks.
+    pub fn push(&self, frame: &[u8]) -> Option<u64> {
+        let Handle { shared, vcpu } = &*self.handle;
+        shared.arrivals.ring.push_and_notify(frame, vcpu)
+    }
+
+    /// Wakes the vCPU for what is in its card's ring.
+    pub fn notify(&self) {
         self.handle.vcpu.unpark();
-        number
     }
 
     /// A handle to the network card, which does not keep the guest alive.

@@ -11,9 +11,12 @@
 use crate::wire::{ETHERNET_BYTES, FRAME_BYTES_MAX};
 use crossbeam::queue::ArrayQueue;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::Thread;
 
 /// Frames the ring holds: some milliseconds of traffic, as long as a pause may take.
 pub const RING_FRAMES: usize = 1024;
+/// Of so many frames that arrive at once, one wakes the vCPU.
+const NOTIFY_EVERY: u64 = 32;
 
 /// Receives a guest's outgoing frames.
 ///
@@ -52,6 +55,16 @@ impl Ring {
             return None;
         }
         Some(self.pushed.fetch_add(1, Ordering::AcqRel))
+    }
+
+    /// The same for a frame of which more may follow at once: its vCPU is woken by one in [`NOTIFY_EVERY`], so that it works
+    /// meanwhile.
+    pub(crate) fn push_and_notify(&self, frame: &[u8], vcpu: &Thread) -> Option<u64> {
+        let number = self.push(frame)?;
+        if (number + 1).is_multiple_of(NOTIFY_EVERY) {
+            vcpu.unpark();
+        }
+        Some(number)
     }
 
     pub(crate) fn pop(&self) -> Option<Box<[u8]>> {

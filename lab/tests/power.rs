@@ -104,6 +104,27 @@ fn frames_that_find_the_ring_full_are_dropped_and_counted() {
 }
 
 #[test]
+fn a_guest_takes_what_was_put_into_its_ring_once_it_is_told_and_many_frames_tell_by_themselves() {
+    let (guest, port) = start(Load::IDLE);
+    let mut answered = 0;
+    for many in [1, 5, 300] {
+        let numbers: Vec<_> = (0..many).map(|_| guest.push(&request_frame(1, &GET))).collect();
+        assert_eq!(numbers, (answered..answered + many).map(Some).collect::<Vec<_>>());
+        guest.notify();
+        answered += many;
+        while guest.frames_taken() < answered {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    // The last of a hundred is not told of; most are.
+    (0..100).for_each(|_| assert!(guest.push(&request_frame(1, &GET)).is_some()));
+    while guest.frames_taken() < answered + 96 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(port);
+}
+
+#[test]
 fn a_stopped_guest_is_gone_for_its_source_too() {
     let (guest, port) = start(Load::LOOP);
     let mut source = guest.source();

@@ -39,8 +39,11 @@ pub trait Machine: Send + Sync + Debug {
     fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         None
     }
-    /// Passes a frame to the guest's network card, if the loop serves its network.
+    /// Passes a frame to the guest's network card, if the loop serves its network. The guest may take it only once
+    /// [`notify`](Self::notify) is called, after the last of a batch.
     fn deliver(&self, frame: &[u8]);
+    /// Tells the guest of the frames that were delivered.
+    fn notify(&self) {}
     /// The guest's disk, if it is replicated.
     fn disk(&self) -> Option<Arc<dyn DiskParticipant>> {
         None

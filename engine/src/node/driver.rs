@@ -218,8 +218,11 @@ pub(super) trait GuestDriver: Send {
     /// Frames that may leave now, by this host's monotonic clock.
     fn take_output(&mut self, _into: &mut Vec<Vec<u8>>, _now_ns: u64) {}
 
-    /// A frame from the network; it may be for another guest.
+    /// A frame from the network; it may be for another guest. The guest hears of it by [`notify`](Self::notify).
     fn deliver(&self, _frame: &[u8]) {}
+
+    /// All frames of a batch were delivered.
+    fn notify(&self) {}
 
     // ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────
 

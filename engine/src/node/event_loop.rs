@@ -222,7 +222,14 @@ impl Node {
 
     fn read_switch(&mut self) {
         let guests = &self.guests;
-        self.switch.read(self.cx.now, |frame| guests.deliver(frame));
+        let mut has_delivered = false;
+        self.switch.read(self.cx.now, |frame| {
+            guests.deliver(frame);
+            has_delivered = true;
+        });
+        if has_delivered {
+            guests.notify();
+        }
     }
 
     fn run_timers(&mut self) {

@@ -283,8 +283,14 @@ impl Guests {
         self.guests.values_mut().for_each(|guest| guest.take_output(into, now_ns));
     }
 
-    /// A frame from the network, offered to every guest here; each takes what is addressed to it.
+    /// A frame from the network, offered to every guest here; each takes what is addressed to it. Call [`notify`](Self::notify)
+    /// after the last of a batch.
     pub fn deliver(&self, frame: &[u8]) {
         self.guests.values().for_each(|guest| guest.deliver(frame));
+    }
+
+    /// Guests hear of what was delivered.
+    pub fn notify(&self) {
+        self.guests.values().for_each(|guest| guest.notify());
     }
 }

@@ -6,8 +6,10 @@ use std::fmt::Debug;
 pub trait CopyCard: Send + Debug {
     /// Whether this is a frame for the card at all, be there room or not. A frame that is not gets no number.
     fn takes(&self, frame: &[u8]) -> bool;
-    /// Delivers a frame. Never waits.
+    /// Delivers a frame. The copy may take it only once [`notify`](Self::notify) is called. Never waits.
     fn deliver(&self, frame: &[u8]) -> Delivery;
+    /// Tells the copy of the frames that were delivered.
+    fn notify(&self) {}
     /// The number of the next frame that the card accepts. The guest takes frames in this order.
     fn next_number(&self) -> u64;
     /// Whether the copy has ended, for whatever reason. Never waits.

@@ -58,6 +58,9 @@ impl Machine for Through {
     fn deliver(&self, frame: &[u8]) {
         self.heard.hear(frame, |frame| self.traffic.deliver(frame));
     }
+    fn notify(&self) {
+        self.traffic.notify();
+    }
     fn heard(&self) -> Option<Arc<Heard>> {
         Some(self.heard.clone())
     }

@@ -130,6 +130,7 @@ impl Traffic {
                 inside.hear(packet);
             }
         }
+        inside.way.notify();
         drop(inside);
         self.reporter.wake();
         Ok(())
@@ -222,6 +223,7 @@ impl Traffic {
             for packet in backlog {
                 way.input(packet, &mut |bytes| *unkept += u64::from(sent.push(frame(bytes)).is_err()));
             }
+            way.notify();
         }
         input.has_run(base);
     }
@@ -298,24 +300,36 @@ impl Traffic {
         inside.stage = Stage::Owner(output);
     }
 
-    /// Delivers a frame to the copy that has become the guest, and returns the frame's number.
+    /// Delivers a frame to the copy that has become the guest, and returns the frame's number. The guest may take it only once
+    /// [`notify`](Self::notify) is called.
     pub fn deliver(&self, packet: &[u8]) -> Option<u64> {
         self.inside.lock().hear(packet)
+    }
+
+    /// Tells the guest of the frames that were delivered.
+    pub fn notify(&self) {
+        self.inside.lock().way.notify();
     }
 }
 
 impl Inside {
     fn hear(&mut self, packet: &[u8]) -> Option<u64> {
         let mut number = None;
-        self.with_way(|way, out| number = way.input(packet, out));
+        self.route(|way, out| number = way.input(packet, out));
         if matches!(self.stage, Stage::Owner(_)) {
-            self.with_way(Way::tick);
+            self.route(Way::tick);
         }
         number
     }
 
-    /// Routes the copy's output according to the stage.
+    /// As [`route`](Self::route), and tells the copy of what that delivered to it.
     fn with_way(&mut self, step: impl FnOnce(&mut Way, &mut dyn FnMut(&[u8]))) {
+        self.route(step);
+        self.way.notify();
+    }
+
+    /// Routes the copy's output according to the stage.
+    fn route(&mut self, step: impl FnOnce(&mut Way, &mut dyn FnMut(&[u8]))) {
         let Self { stage, way, sent, unkept, .. } = self;
         let mut out = |bytes: &[u8]| match stage {
             Stage::Idle => {}

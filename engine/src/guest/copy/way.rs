@@ -30,6 +30,8 @@ pub(super) struct Way {
     began: Instant,
     rewriter: Rewriter,
     pub(super) card: Option<Box<dyn CopyCard>>,
+    /// The card took frames since the copy was last told of any.
+    has_delivered: bool,
     pending: VecDeque<Vec<u8>>,
     pending_bytes: usize,
     scratch: Vec<u8>,
@@ -45,6 +47,7 @@ impl Way {
             began: Instant::now(),
             rewriter: Rewriter::new(Epoch(0), rewriter::Limits::default()),
             card: None,
+            has_delivered: false,
             pending: VecDeque::new(),
             pending_bytes: 0,
             scratch: Vec::new(),
@@ -149,6 +152,7 @@ impl Way {
         while let Some(card) = &self.card
             && self.pending.front().is_some_and(|frame| card.deliver(frame) != Delivery::NoRoom)
         {
+            self.has_delivered = true;
             let delivered = self.pending.pop_front().map_or(0, |frame| frame.len());
             self.pending_bytes -= delivered;
         }
@@ -170,6 +174,13 @@ impl Way {
         }
     }
 
+    /// Tells the copy of what was delivered, at the end of a batch.
+    pub(super) fn notify(&mut self) {
+        if std::mem::take(&mut self.has_delivered) {
+            self.card.iter().for_each(|card| card.notify());
+        }
+    }
+
     fn deliver(&mut self, frame: &[u8]) -> Option<u64> {
         let card = self.card.as_ref()?;
         if !card.takes(frame) {
@@ -178,7 +189,10 @@ impl Way {
         }
         if self.pending.is_empty() {
             match card.deliver(frame) {
-                Delivery::Taken(number) => return Some(number),
+                Delivery::Taken(number) => {
+                    self.has_delivered = true;
+                    return Some(number);
+                }
                 Delivery::Lost => return None,
                 Delivery::NoRoom => {}
             }

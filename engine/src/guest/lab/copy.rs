@@ -82,11 +82,15 @@ impl CopyCard for Card {
     }
 
     fn deliver(&self, frame: &[u8]) -> Delivery {
-        match self.0.inject_numbered(frame) {
+        match self.0.push(frame) {
             Some(number) => Delivery::Taken(number),
             None if !self.takes(frame) || self.0.has_ended() => Delivery::Lost,
             None => Delivery::NoRoom,
         }
+    }
+
+    fn notify(&self) {
+        self.0.notify();
     }
 
     fn next_number(&self) -> u64 {

@@ -55,7 +55,10 @@ impl Machine for LabMachine {
     }
     fn deliver(&self, frame: &[u8]) {
         // A full ring drops the frame, as a network card does.
-        self.heard.hear(frame, |frame| self.guest.inject_numbered(frame));
+        self.heard.hear(frame, |frame| self.guest.push(frame));
+    }
+    fn notify(&self) {
+        self.guest.notify();
     }
     fn disk(&self) -> Option<Arc<dyn DiskParticipant>> {
         self.disk.clone().map(|disk| disk as Arc<dyn DiskParticipant>)

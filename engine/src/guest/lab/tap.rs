@@ -100,8 +100,8 @@ impl LabCard {
 
     /// Connects the started guest, which receives from here on, and returns its held output.
     pub(super) fn plug(self, guest: &LabGuest, heard: &Arc<Heard>) -> std::io::Result<HeldOutput> {
-        let (deliver, heard) = (guest.inlet(), heard.clone());
-        self.receive(guest, move |frame| heard.hear_elsewhere(frame, |frame| deliver.inject_numbered(frame)))
+        let (inlet, heard) = (guest.inlet(), heard.clone());
+        self.receive(guest, move |frame| heard.hear_elsewhere(frame, |frame| inlet.push(frame)))
     }
 
     /// The same for a guest that was a copy: its input goes through `traffic`.
@@ -148,7 +148,10 @@ fn receive(tap: &GuestTap, inlet: &Inlet, deliver: impl Fn(&[u8])) {
         loop {
             match tap.receive(&mut frame) {
                 Ok(Some(bytes)) => deliver(&frame[..bytes]),
-                Ok(None) => break,
+                Ok(None) => {
+                    inlet.notify();
+                    break;
+                }
                 Err(error) => {
                     tracing::warn!(tap = tap.name(), %error, "The guest's network card is gone");
                     return;

@@ -159,6 +159,10 @@ impl GuestDriver for PrimaryGuest {
         }
     }
 
+    fn notify(&self) {
+        self.machine.iter().for_each(|machine| machine.notify());
+    }
+
     fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), OrderError> {
         let (guest, state) = (self.name.to_string(), self.session.state());
         if let Some(why) = self.defect_reason() {

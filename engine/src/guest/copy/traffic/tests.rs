@@ -13,9 +13,16 @@ const GUEST: [u8; 4] = [10, 0, 0, 1];
 const CLIENT: [u8; 4] = [10, 0, 0, 2];
 const PORTS: (u16, u16) = (80, 5000);
 
-/// What a card was given, or what was sent.
+/// What a card was given and its guest was told of, or what was sent.
 #[derive(Clone, Default, Debug)]
-struct Frames(Arc<Mutex<Vec<Vec<u8>>>>);
+struct Frames(Arc<Mutex<Vec<Vec<u8>>>>, Arc<Mutex<Ring>>);
+
+/// What its guest has not been told of yet, and how many frames there were in all.
+#[derive(Default, Debug)]
+struct Ring {
+    untold: Vec<Vec<u8>>,
+    delivered: u64,
+}
 
 impl Frames {
     fn take(&self) -> Vec<Vec<u8>> {
@@ -34,12 +41,16 @@ impl CopyCard for Frames {
         true
     }
     fn deliver(&self, frame: &[u8]) -> Delivery {
-        let mut frames = self.0.lock();
-        frames.push(frame.to_vec());
-        Delivery::Taken(frames.len() as u64 - 1)
+        let mut ring = self.1.lock();
+        ring.untold.push(frame.to_vec());
+        ring.delivered += 1;
+        Delivery::Taken(ring.delivered - 1)
+    }
+    fn notify(&self) {
+        self.0.lock().append(&mut self.1.lock().untold);
     }
     fn next_number(&self) -> u64 {
-        self.0.lock().len() as u64
+        self.1.lock().delivered
     }
     fn has_ended(&self) -> bool {
         false
@@ -133,7 +144,9 @@ fn a_takeover_from_a_copy_goes_on_with_its_connections_and_what_nobody_has_seen_
     assert_eq!(sent, [(1_005, 101)], "what was told after the release is unseen as well");
     traffic.transmit(&of_guest(Flags::Ack, 9_013, 101, b"next"));
     assert_eq!(numbers(&output.take()[0]), (1_013, 101));
-    assert_eq!(traffic.deliver(&of_client(Flags::Ack, 101, 1_013)), Some(0));
+    assert_eq!(traffic.deliver(&of_client(Flags::Ack, 101, 1_013)), Some(card.next_number() - 1));
+    assert!(card.take().is_empty(), "there may be more");
+    traffic.notify();
     assert_eq!(numbers(&card.take()[0]), (101, 9_013));
     // Checksums hold, or no stack would take it.
     traffic.transmit(&of_guest(Flags::Ack, 9_013, 101, b"next"));
@@ -176,6 +189,7 @@ fn the_next_copy_and_the_next_guest_have_the_numbers_that_the_world_knows_as_wel
         second.transmit(&of_guest(Flags::Ack, 9_017, 101, b"more"));
         assert_eq!(numbers(&output.take()[0]), (1_017, 101), "{ends_as}");
         second.deliver(&of_client(Flags::Ack, 101, 1_021));
+        second.notify();
         assert_eq!(numbers(card.take().last().unwrap()), (101, 9_021), "{ends_as}");
         // The third would have them, too.
         assert_eq!(second.rewritten()[0].shift.sequence, carried[0].shift.sequence);
