@@ -2,7 +2,7 @@
 //!
 //! Done to the text as it is shown, so that its columns stay where they are.
 
-use super::COLUMNS;
+use super::guests::COLUMNS;
 use crate::console::{Colour, paint};
 
 const CUT_OFF: &str = "NOT connected";

@@ -7,7 +7,7 @@
 //!   g1     secondary  copy: standing  1204   14 ms       2
 //! ```
 
-use super::{age, natural, or_dash, protected_words, put_line, role_words, widths};
+use super::table::{Table, age, natural, or_dash, protected_words, role_words};
 use crate::config::human::show_us;
 use crate::control::status::PeerStatus;
 use crate::control::{GuestBulletin, Said, Status};
@@ -50,14 +50,11 @@ fn put_guests(text: &mut String, said: &Said) {
         return;
     }
     guests.sort_by_cached_key(|guest| natural(&guest.name));
-    let rows: Vec<_> = guests.iter().map(|guest| row(guest)).collect();
-    let widths = widths(&COLUMNS, &rows);
-    text.push('\n');
-    put_line(text, &COLUMNS.map(String::from), &widths);
-    for (guest, row) in guests.into_iter().zip(&rows) {
-        put_line(text, row, &widths);
+    let table = Table::begin(text, &COLUMNS, guests.iter().map(|guest| row(guest)).collect());
+    for (number, guest) in guests.into_iter().enumerate() {
+        table.put_row(text, number);
         if !guest.reason.is_empty() {
-            let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
+            table.put_note(text, &guest.reason);
         }
     }
     if said.bulletin.left_out > 0 {
