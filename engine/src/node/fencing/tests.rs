@@ -3,64 +3,29 @@
 //! host is a model.
 
 use super::*;
-use crate::guest::{HostError, NotBuilt, RunningGuest, Start};
+use crate::guest::watchdog::Watchdog;
+use crate::guest::{NotBuilt, RunningGuest, Start};
 use crate::node::inbound::GuestName;
 use crate::node::{SendQueue, Silence};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::Path;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_link::{Frame, GuestId, HoldRefusal, Lane};
-use understudy_session::WitnessRequest;
-use understudy_session::lease::{Arbiter, DRIFT_PPM_MAX, Input, Output, RESET_MAX};
+use understudy_session::lease::{
+    Arbiter, DRIFT_PPM_MAX, Input, Lease, LeaseRequest, Output, RESET_MAX, Standing,
+};
+use understudy_session::{Span, WitnessRequest};
 
-const SECOND: u64 = 1_000_000_000;
-const END: u64 = 90 * SECOND;
+#[path = "../../../session/src/lease/tests/real_time.rs"]
+mod real_time;
+use real_time::{Chance, Clock, END, Mutant, SECOND, Seen};
+
 const TICK: u64 = SECOND / 10;
-
-/// What breaks a rule; the judge has to notice each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mutant {
-    /// The watchdog is set for its whole time from the answer on (F1).
-    CountsFromTheAnswer,
-    /// The watchdog is set by a renewal that was never confirmed (F1).
-    ArmsUnconfirmed,
-    /// A taker waits for as long as the watchdog takes, and no longer (F4).
-    WaitsForTheWatchdogOnly,
-    /// A lease is taken away without a look at its number (F3).
-    TakesWithoutComparing,
-}
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
-/// A clock that runs at another speed than real time.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    ppm: i64,
-}
-
-impl Clock {
-    fn new(chance: &mut Chance) -> Self {
-        Self { ppm: [-(DRIFT_PPM_MAX as i64), 0, DRIFT_PPM_MAX as i64][chance.below(3) as usize] }
-    }
-
-    fn shows(self, real: u64) -> Time {
-        Time((i128::from(real) * i128::from(1_000_000 + self.ppm) / 1_000_000) as u64)
-    }
-
-    fn real(self, span: u64) -> u64 {
-        (i128::from(span) * 1_000_000 / i128::from(1_000_000 + self.ppm)) as u64 + 1
-    }
-}
 
 /// What resets a host, in real time.
 #[derive(Debug)]
@@ -173,22 +138,6 @@ enum Event {
     Asks(usize, NodeName, LeaseRequest),
     /// An answer reaches one of the two.
     Told(usize, NodeName, LeaseReply),
-}
-
-/// What came of one world.
-#[derive(Debug, Default)]
-struct Seen {
-    fenced_at: Option<u64>,
-    dead_at: Option<u64>,
-    was_reset: bool,
-    armed: u64,
-}
-
-impl Seen {
-    /// The judge. A host that never set its watchdog never ran such a guest.
-    fn holds(&self) -> bool {
-        self.armed == 0 || self.fenced_at.is_none_or(|fenced| self.dead_at.is_some_and(|dead| dead <= fenced))
-    }
 }
 
 fn name(node: usize) -> NodeName {
@@ -353,32 +302,18 @@ fn worlds(mutant: Option<Mutant>, fails: bool) -> Vec<Seen> {
 #[test]
 fn no_guest_starts_before_its_former_host_is_gone_and_then_it_does() {
     let seen = worlds(None, true);
-    for (seed, seen) in seen.iter().enumerate() {
-        assert!(seen.holds(), "seed {seed}: {seen:?}");
-        assert!(seen.fenced_at.is_some(), "seed {seed}: nobody may ever start the guest: {seen:?}");
-    }
+    real_time::each_starts_the_guest_in_time(&seen);
     assert!(seen.iter().filter(|seen| seen.was_reset).count() > 400, "most of them are reset");
 }
 
 #[test]
 fn hosts_that_renew_are_neither_reset_nor_fenced() {
-    for (seed, seen) in worlds(None, false).iter().enumerate() {
-        assert_eq!((seen.fenced_at, seen.was_reset), (None, false), "seed {seed}: {seen:?}");
-        assert!(seen.armed > 20, "seed {seed}: {seen:?}");
-    }
+    real_time::nobody_is_fenced(&worlds(None, false), 20);
 }
 
 #[test]
 fn the_judge_notices_each_rule_that_is_broken() {
-    for mutant in [
-        Mutant::CountsFromTheAnswer,
-        Mutant::ArmsUnconfirmed,
-        Mutant::WaitsForTheWatchdogOnly,
-        Mutant::TakesWithoutComparing,
-    ] {
-        let caught = worlds(Some(mutant), true).iter().filter(|seen| !seen.holds()).count();
-        assert!(caught > 0, "{mutant:?} was not noticed");
-    }
+    real_time::each_mutant_is_noticed(|mutant| worlds(Some(mutant), true));
 }
 
 /// One node, whose witness answers at once.
@@ -391,7 +326,7 @@ struct Alone {
 
 impl Alone {
     fn new(leases: impl IntoIterator<Item = (NodeName, Lease)>) -> Self {
-        let clock = Clock { ppm: 0 };
+        let clock = Clock::new(&mut Chance(0));
         let timer =
             SimHost(Arc::new(Mutex::new(Timer { now: 0, clock, runs_out: None, sets: 0, whole: None })));
         let terms = Terms::new(Span::from_ms(5_000)).unwrap();
