@@ -4,6 +4,7 @@ use super::*;
 use crate::guest::{HeldOutput, LoopWaker, OutputMaker};
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use understudy_link::PacketList;
+use understudy_netbuf::HeldId;
 
 const AS: &[u8] = &[b'a'; 100];
 
