@@ -68,20 +68,20 @@ fn measured() -> BTreeSet<String> {
 
 #[test]
 fn every_metric_is_in_the_table_and_every_one_of_the_table_is_measured() {
-    let operations = document("docs/OPERATIONS.md");
-    let documented: BTreeSet<String> = rows(chapter(&operations, "\n## Metrics and alerts"))
+    let monitoring = document("docs/MONITORING.md");
+    let documented: BTreeSet<String> = rows(chapter(&monitoring, "\n## Metrics and alerts"))
         .flat_map(quoted)
         .filter(|name| !name.contains('…'))
         .map(|name| name.split('{').next().unwrap_or(name).to_owned())
         .collect();
-    assert_eq!(documented, measured(), "left: the table of docs/OPERATIONS.md, right: the page");
+    assert_eq!(documented, measured(), "left: the table of docs/MONITORING.md, right: the page");
 }
 
 #[test]
 fn every_label_value_that_the_table_names_is_one() {
-    let operations = document("docs/OPERATIONS.md");
+    let monitoring = document("docs/MONITORING.md");
     let page = page();
-    let table = chapter(&operations, "\n## Metrics and alerts");
+    let table = chapter(&monitoring, "\n## Metrics and alerts");
     for (metric, label) in [
         ("checkpoints_total", "result"),
         ("policy_actions_total", "policy"),

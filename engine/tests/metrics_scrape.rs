@@ -180,7 +180,7 @@ fn expected(tests: &str, alert: &str) -> (bool, bool) {
 fn each_alert_is_seen_to_fire_and_not_to_and_leads_to_what_to_do() {
     let read = |path: &str| std::fs::read_to_string(rules().with_file_name(path)).unwrap();
     let (rules, tests) = (read("understudy.rules.yml"), TESTS.map(read).concat());
-    let operations = read("../../docs/OPERATIONS.md");
+    let document = read("../../docs/MONITORING.md");
     let alerts = alerts(&rules);
     assert!(alerts.len() > 20);
     for (alert, rule) in alerts {
@@ -190,8 +190,8 @@ fn each_alert_is_seen_to_fire_and_not_to_and_leads_to_what_to_do() {
             "{alert}: a test in which it fires, and one in which not"
         );
         let anchor = alert.to_lowercase();
-        assert!(rule.contains(&format!("runbook_url: \"docs/OPERATIONS.md#{anchor}\"")), "{alert}: {rule}");
-        assert!(operations.contains(&format!("<a id=\"{anchor}\"></a>`{alert}`")), "{alert} is in no table");
+        assert!(rule.contains(&format!("runbook_url: \"docs/MONITORING.md#{anchor}\"")), "{alert}: {rule}");
+        assert!(document.contains(&format!("<a id=\"{anchor}\"></a>`{alert}`")), "{alert} is in no table");
     }
     let untested = tests.replace("alertname: UnderstudyLinkDown\n", "alertname: UnderstudyOther\n");
     assert_eq!(

@@ -6,7 +6,7 @@
 //!                                         └────────► RemusError: an option that is refused, or not supported yet
 //! ```
 //!
-//! The node does the work, as for `protect`. This file decides what each option means here, and docs/OPERATIONS.md
+//! The node does the work, as for `protect`. This file decides what each option means here, and docs/XEN.md
 //! documents it. Not here: watching until the end ([`follow`]).
 
 mod blackhole;

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn the_bounds_are_those_that_operators_are_told() {
         let table = documented();
-        let operations = include_str!("../../../docs/OPERATIONS.md");
-        assert!(operations.contains(&table), "docs/OPERATIONS.md should say:\n{table}");
+        let document = include_str!("../../../docs/SETTINGS.md");
+        assert!(document.contains(&table), "docs/SETTINGS.md should say:\n{table}");
     }
 }

@@ -192,7 +192,7 @@ mod tests {
             )
         };
         let table: String = RENAMED.iter().map(row).collect();
-        let operations = include_str!("../../../docs/OPERATIONS.md");
-        assert!(operations.contains(&table), "docs/OPERATIONS.md should say:\n{table}");
+        let document = include_str!("../../../docs/SETTINGS.md");
+        assert!(document.contains(&table), "docs/SETTINGS.md should say:\n{table}");
     }
 }

@@ -1,7 +1,7 @@
 //! How a guest stands, in one word for programs: the `state` of `status --output json`.
 //!
 //! These names are an interface: they stay what they are, whatever sessions call their states. What each of them means to an
-//! operator is in docs/STATUS.md, what to do about it in docs/OPERATIONS.md.
+//! operator is in docs/STATUS.md, what to do about it in docs/TROUBLESHOOTING.md.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn operators_are_told_every_role() {
-        let operations = include_str!("../../../docs/OPERATIONS.md");
-        let row = operations.lines().find(|line| line.starts_with("| `role_info{")).unwrap();
+        let document = include_str!("../../../docs/MONITORING.md");
+        let row = document.lines().find(|line| line.starts_with("| `role_info{")).unwrap();
         for role in [Role::Primary, Role::Secondary, Role::Waiting, Role::Kept, Role::Ended] {
             assert!(row.contains(&format!("`{}`", role.label())), "{role:?}");
         }

@@ -31,7 +31,7 @@ impl Display for HostName {
     }
 }
 
-/// A finding. `docs/OPERATIONS.md` lists all of them by their [`code`](Self::code).
+/// A finding. `docs/PREFLIGHT.md` lists all of them by their [`code`](Self::code).
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
     /// No hypervisor answers.

@@ -20,7 +20,7 @@ pub enum KeygenError {
     /// A key exists already.
     #[error(
         "{path} is there already, and peers trust it; to replace it, make the new pair in another directory, and follow \
-         \"A new key\" in docs/OPERATIONS.md",
+         \"To change the key\" in docs/NETWORK.md",
         path = .0.display()
     )]
     IsThere(PathBuf),

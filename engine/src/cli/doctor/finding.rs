@@ -1,6 +1,6 @@
 //! [`Finding`]: what `doctor` reports, for people and for programs. Not here: inspecting.
 
-/// The kind of finding, for programs. `docs/OPERATIONS.md` lists all of them; codes are added, never changed.
+/// The kind of finding, for programs. `docs/TROUBLESHOOTING.md` lists all of them; codes are added, never changed.
 #[derive(serde::Serialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
@@ -53,7 +53,7 @@ mod tests {
             Code::ImageRescued,
             Code::Unlearnt,
         ];
-        let text = include_str!("../../../../docs/OPERATIONS.md");
+        let text = include_str!("../../../../docs/TROUBLESHOOTING.md");
         let (_, list) = text.split_once("## What `doctor` finds").expect("a chapter of its own");
         for code in codes {
             let word = serde_json::to_value(code).unwrap();

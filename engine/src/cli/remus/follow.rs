@@ -73,7 +73,7 @@ fn no_node(error: ClientError, control: &Path) -> CliError {
     match error {
         ClientError::Unreachable { .. } => CliError::Unreachable(format!(
             "No node answers at {control}. Start `understudy node --hypervisor xen …` here and on the host that is to hold \
-             the copy, or name the socket of the one that runs here with --control (docs/OPERATIONS.md)",
+             the copy, or name the socket of the one that runs here with --control (docs/XEN.md)",
             control = control.display()
         )),
         other => other.into(),
