@@ -45,6 +45,7 @@ mod new_primary;
 mod node_context;
 mod numbers;
 mod offers;
+mod open;
 mod order_error;
 mod output_log;
 mod peer;
@@ -75,35 +76,29 @@ pub use numbers::{Numbers, Ours};
 pub use order_error::OrderError;
 pub use replay_stats::{ReplayStats, Totals};
 
-use crate::config::{NodeConfig, WitnessConfig};
-use crate::connection::Security;
+use crate::config::NodeConfig;
 use crate::control;
-use crate::etcd::{Cluster, CredentialError, EtcdConfig, Records};
-use crate::guest::{Host, HostError, LoopWaker, OutputMaker, Report, RuntimeId, Threads};
-use crate::metrics::{Metrics, http};
+use crate::etcd::CredentialError;
+use crate::guest::{Host, HostError, LoopWaker, OutputMaker, Report, RuntimeId};
+use crate::metrics::Metrics;
 use crate::request_server::RequestServer;
 use crate::signals::ShutdownSignal;
 use crate::supervisor::Supervisor;
 use crate::trust::CredentialsError;
 use clock::Clock;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender};
 use discovery::Discovery;
 use handle::Command;
 use journal::Journal;
-use links::Links;
 use maintenance::Maintenance;
 use mio::net::{TcpListener, UnixListener};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use node_context::NodeContext;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use open::system;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use understudy_link::Identity;
-use understudy_session::NodeName;
 use uplink::SwitchPort;
-use witness::{EtcdWitness, OwnWitness, Witness, WitnessClient};
 
 const TIMER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -157,44 +152,6 @@ pub enum NodeError {
     Panicked,
 }
 
-/// How long to wait for an address that another process has. A process that was just killed keeps its addresses until
-/// its memory is freed, which takes longer the more guests it has.
-const DYING_MAX: Duration = Duration::from_secs(1);
-
-/// Opens something that listens at an address.
-fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let began = Instant::now();
-    loop {
-        match open() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < DYING_MAX => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            result => return result,
-        }
-    }
-}
-
-fn registry_of(poll: &Poll) -> io::Result<mio::Registry> {
-    poll.registry().try_clone()
-}
-
-fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
-    let what = what.into();
-    move |source| NodeError::System { what, source }
-}
-
-fn unusable(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
-    let what = what.into();
-    move |source| NodeError::Unusable { what, source }
-}
-
-/// Starts the client for etcd, as configured.
-fn open_etcd(etcd: &EtcdConfig, node: &NodeName, waker: &LoopWaker) -> Result<EtcdWitness, NodeError> {
-    let cluster = Cluster::new(etcd.clone()).map_err(NodeError::Etcd)?;
-    EtcdWitness::new(Records::new(cluster, node.clone()), waker)
-        .map_err(system("No thread can be had for etcd"))
-}
-
 /// A node that is ready to run.
 pub struct Node {
     config: NodeConfig,
@@ -238,105 +195,6 @@ impl Node {
         host: impl FnOnce(OutputMaker) -> Arc<dyn Host>,
     ) -> Result<(Self, NodeHandle), NodeError> {
         Self::open_with(config, |_, outputs| Ok((host(outputs), Discovery::none())))
-    }
-
-    fn open_with(
-        config: NodeConfig,
-        host: impl FnOnce(&NodeConfig, OutputMaker) -> Result<(Arc<dyn Host>, Discovery), NodeError>,
-    ) -> Result<(Self, NodeHandle), NodeError> {
-        let poll = Poll::new().map_err(system("No event loop can be had"))?;
-        let registry = || registry_of(&poll).map_err(system("No event loop can be had"));
-        let waker =
-            LoopWaker::new(Waker::new(poll.registry(), WAKER).map_err(system("No event loop can be had"))?);
-        let clock = Clock::new(poll.registry(), TIMER).map_err(system("No timer can be had"))?;
-        let this =
-            Identity { node: config.node.clone(), instance: RandomState::new().build_hasher().finish() };
-        let security = Security::open(&config.transport, &config.node)?;
-        let links = patiently(|| {
-            let (this, security) = (this.clone(), security.clone());
-            Links::open(&config, this, security, registry_of(&poll)?, LINKS_FIRST, waker.clone())
-        })
-        .map_err(unusable(format!(
-            "Cannot listen on {}",
-            config.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
-        )))?;
-        let addresses = links.addresses().map_err(system("A listener has no address"))?;
-        let (control_server, socket_file) =
-            control::open_server(&config.control, poll.registry(), CONTROL_FIRST)?;
-        let metrics_server = config
-            .metrics
-            .map(|at| {
-                patiently(|| http::open_server(at, poll.registry(), METRICS_FIRST))
-                    .map_err(unusable(format!("Cannot serve metrics on {at}")))
-            })
-            .transpose()?;
-        let (to_reports, reports) = bounded(REPORTS_MAX);
-        let (to_commands, commands) = bounded(COMMANDS_MAX);
-        let maintenance = Maintenance::open(&config).map_err(unusable(format!(
-            "Whether this node is in maintenance cannot be read in {}; give --state another directory",
-            config.state.display()
-        )))?;
-        let metrics = Metrics::new();
-        let witness = match &config.witness {
-            None => None,
-            Some(WitnessConfig::Own(at)) => {
-                Some(Box::new(OwnWitness::new(*at, this, security, registry()?, WITNESS))
-                    as Box<dyn WitnessClient>)
-            }
-            Some(WitnessConfig::Etcd(etcd)) => Some(Box::new(open_etcd(etcd, &config.node, &waker)?) as _),
-        };
-        let witness = Witness::new(witness, metrics.clone());
-        let mut cx = NodeContext { links, witness, now: clock.now(), start_ns: clock.start_ns() };
-        let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
-        let limits = understudy_netbuf::Limits {
-            bytes_max: config.limits.held_output_bytes as usize,
-            ..understudy_netbuf::Limits::default()
-        };
-        let outputs = OutputMaker { limits, waker: waker.clone() };
-        let (host, discovery) = host(&config, outputs.clone())?;
-        let mut guests =
-            Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
-        config.guests.xen().iter().for_each(|guest| guests.look_for(&guest.name));
-        guests.set_maintenance(maintenance.is_on(), &mut cx);
-        let journal = Journal::new(&config.node);
-        let handle = NodeHandle::new(to_commands.clone(), waker.clone(), addresses[0]);
-        let mut node = Self {
-            events: Events::with_capacity(256),
-            leaving: Vec::new(),
-            stalls: stall::Stalls::default(),
-            stopping: false,
-            shutdown: None,
-            supervisor: Supervisor::default(),
-            config,
-            poll,
-            clock,
-            waker,
-            reports,
-            commands,
-            to_commands,
-            maintenance,
-            journal,
-            cx,
-            guests,
-            discovery,
-            switch,
-            metrics,
-            control_server,
-            doorplate: door::Doorplate::new(socket_file),
-            metrics_server,
-        };
-        node.start_guests()?;
-        Ok((node, handle))
-    }
-
-    fn start_guests(&mut self) -> Result<(), NodeError> {
-        for guest in hosts::first_guests(&self.config, &self.guests.outputs)? {
-            let name = guest.name.to_string();
-            self.guests
-                .add(guest, &mut self.cx)
-                .map_err(|why| NodeError::Guest { name, reason: why.to_string() })?;
-        }
-        Ok(())
     }
 
     /// Runs on this thread until its handle or `shutdown` ends it. `supervisor` hears how it goes.

@@ -3,6 +3,7 @@
 mod copy;
 mod driver;
 mod ending;
+mod event;
 mod fence;
 mod full_sync;
 mod gate;
@@ -302,22 +303,8 @@ impl PrimaryGuest {
                 Output::Capture { generation, epoch, capture, stay_paused } => {
                     self.capture(generation, epoch, capture, stay_paused, inputs, cx.now());
                 }
-                Output::AbortCapture => {
-                    if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
-                        protector.abort(epoch);
-                    }
-                    if let Some((_, queue)) = &self.place {
-                        queue.give_up();
-                    }
-                }
-                Output::Release { through } => {
-                    output_log::acked(&self.name, through);
-                    self.matching_released(through, cx.now());
-                    if let Some(protector) = &self.protector {
-                        protector.acked(through);
-                    }
-                    self.release_output(through);
-                }
+                Output::AbortCapture => self.abort_capture(),
+                Output::Release { through } => self.release(through, cx.now()),
                 Output::MirrorInput { from } => self.mirror_input(from),
                 Output::MatchFrom { base } => self.match_from(base, cx.now()),
                 Output::StopMatch => self.stop_match(),
@@ -335,7 +322,7 @@ impl PrimaryGuest {
                 }
                 Output::ResumeGuest => self.resume(inputs, cx.now()),
                 Output::Fence { generation, is_wished } => {
-                    words::fenced(&self.name, generation, is_wished);
+                    event::log_fenced(&self.name, generation, is_wished);
                     self.gate.close();
                     self.participants.fence();
                 }
@@ -356,6 +343,24 @@ impl PrimaryGuest {
                 Output::Report(event) => self.event(event, cx.now()),
             }
         }
+    }
+
+    fn abort_capture(&self) {
+        if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
+            protector.abort(epoch);
+        }
+        if let Some((_, queue)) = &self.place {
+            queue.give_up();
+        }
+    }
+
+    fn release(&mut self, through: Epoch, now: Time) {
+        output_log::acked(&self.name, through);
+        self.matching_released(through, now);
+        if let Some(protector) = &self.protector {
+            protector.acked(through);
+        }
+        self.release_output(through);
     }
 
     fn send(&self, message: ToSecondary, cx: &mut dyn Context) {

@@ -342,15 +342,7 @@ impl SecondaryGuest {
                 }
                 Output::AskWitness(request) => cx.ask_witness(&self.name, request),
                 Output::Receive { generation, epoch, kind } => {
-                    if kind == EpochKind::Seed
-                        && let Some(description) = self.renewal.take()
-                    {
-                        self.description = description.clone();
-                        self.give(Work::Renew(Box::new(description)));
-                    }
-                    self.receiving = Some((generation, epoch));
-                    self.begun.push_back((epoch, cx.now()));
-                    self.give(Work::Begin(EpochHead { generation, epoch, kind, base: self.base }));
+                    self.receive(generation, epoch, kind, cx.now())
                 }
                 Output::LookAgain { generation, epoch } => {
                     (self.receiving, self.verdict_due) = (Some((generation, epoch)), true);
@@ -372,24 +364,7 @@ impl SecondaryGuest {
                 | Output::HaltCopy
                 | Output::CutCopy
                 | Output::DropCopy => self.copy_order(&output, cx),
-                Output::Activate { record, epoch, start } => {
-                    let (generation, open) = (record.generation, epoch.next());
-                    self.give(match start {
-                        Start::Image => {
-                            let through = self.copy.as_ref().and_then(|copy| copy.through(epoch));
-                            Work::Activate { generation, open, through }
-                        }
-                        Start::SetCopy | Start::LiveCopy => Work::ActivateCopy { generation, open },
-                    });
-                    self.is_being_started = true;
-                    let authority_at = cx.now();
-                    self.activation.get_or_insert(Activation {
-                        record,
-                        epoch,
-                        authority_at,
-                        is_outdated: false,
-                    });
-                }
+                Output::Activate { record, epoch, start } => self.activate(record, epoch, start, cx.now()),
                 // If the peer speaks for other guests, the link stays for them. Frames that still wait here are of a
                 // link that is over.
                 Output::CloseLink => {
@@ -399,6 +374,33 @@ impl SecondaryGuest {
                 Output::Report(event) => self.event(event, cx.now()),
             }
         }
+    }
+
+    /// Begins to receive an epoch.
+    fn receive(&mut self, generation: Generation, epoch: Epoch, kind: EpochKind, now: Time) {
+        if kind == EpochKind::Seed
+            && let Some(description) = self.renewal.take()
+        {
+            self.description = description.clone();
+            self.give(Work::Renew(Box::new(description)));
+        }
+        self.receiving = Some((generation, epoch));
+        self.begun.push_back((epoch, now));
+        self.give(Work::Begin(EpochHead { generation, epoch, kind, base: self.base }));
+    }
+
+    /// Starts the guest from its image, or makes its copy the guest.
+    fn activate(&mut self, record: Record, epoch: Epoch, start: Start, now: Time) {
+        let (generation, open) = (record.generation, epoch.next());
+        self.give(match start {
+            Start::Image => {
+                let through = self.copy.as_ref().and_then(|copy| copy.through(epoch));
+                Work::Activate { generation, open, through }
+            }
+            Start::SetCopy | Start::LiveCopy => Work::ActivateCopy { generation, open },
+        });
+        self.is_being_started = true;
+        self.activation.get_or_insert(Activation { record, epoch, authority_at: now, is_outdated: false });
     }
 
     /// An image of another guest is not a base for this primary's changes.
