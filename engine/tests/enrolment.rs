@@ -2,11 +2,14 @@
 
 #[path = "support/asking.rs"]
 mod asking;
+#[path = "support/connected.rs"]
+mod connected;
 #[path = "support/keys.rs"]
 mod keys;
 mod support;
 
-use asking::{GUEST, client, connected, guest, wait_for};
+use asking::{GUEST, client, guest, wait_for};
+use connected::connected;
 use keys::{make, three, tls, trust};
 use std::collections::BTreeSet;
 use std::fs;

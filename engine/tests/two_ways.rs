@@ -6,42 +6,21 @@
 //!   a 127.0.0.3 ─ [relay] ─ 127.0.0.2 b
 //! ```
 
+#[path = "support/asking.rs"]
+mod asking;
 #[path = "support/keys.rs"]
 mod keys;
 mod support;
 
+use asking::{GUEST, client, guest, wait_for};
 use keys::{three, tls};
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
-use support::{HANG_GUARD, Running, free_address, node, witness};
+use std::time::Duration;
+use support::{Running, free_address, node, witness};
+use understudy::control::Status;
 use understudy::control::status::PathStatus;
-use understudy::control::{Client, GuestStatus, Status};
 use understudy::drill::relay::Relay;
-
-const GUEST: &str = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed,set=1M";
-
-fn client(root: &Path, node: &str) -> Client {
-    Client::new(root.join(format!("{node}.sock")))
-}
-
-fn wait_for<T>(client: &Client, what: impl Fn(&Status) -> Option<T>) -> T {
-    let began = Instant::now();
-    let mut last = None;
-    while began.elapsed() < HANG_GUARD {
-        last = client.status().ok();
-        if let Some(found) = last.as_ref().and_then(&what) {
-            return found;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("it never came to stand as wanted: {last:#?}");
-}
-
-fn guest(status: &Status, wanted: impl Fn(&GuestStatus) -> bool) -> Option<GuestStatus> {
-    status.guests.iter().find(|guest| guest.name == "g1" && wanted(guest)).cloned()
-}
 
 /// Where the link to the only peer goes.
 fn path(status: &Status) -> Option<PathStatus> {
@@ -81,7 +60,7 @@ fn pair(times: &[&str], relayed: usize) -> Pair {
     let to_a = format!("a={},{}@127.0.0.2", by(0), by(2));
     let to_b = format!("b={},{}@127.0.0.3", by(1), by(3));
     let b = start("b", &dirs[1], at_b, on(2, at_b), to_a, &[]);
-    let a = start("a", &dirs[0], at_a, on(3, at_a), to_b, &["--guest", GUEST]);
+    let a = start("a", &dirs[0], at_a, on(3, at_a), to_b, &["--guest", &format!("{GUEST},set=1M")]);
     wait_for(&client(root.path(), "a"), |status| guest(status, |guest| guest.protected));
     Pair { root, a, _b: b, _witness: witness, relays }
 }

@@ -85,16 +85,15 @@ impl Source for Writing {
         staging: &mut Staging,
         _copiers: usize,
     ) -> Result<Option<Pfn>, DomainError> {
-        for pfn in wanted.runs(from).flatten() {
-            if staging.room() == 0 {
-                return Ok(Some(Pfn(pfn)));
-            }
-            let page = &mut staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)])[0];
+        let end = copy_each(wanted, from, staging, |pfn, page| {
             if self.is_suspended {
                 page.fill(self.memory.content(pfn));
             } else {
                 self.copy_live(pfn, page);
             }
+        });
+        if end.is_some() {
+            return Ok(end);
         }
         if self.mutant == Mutant::ClearedAfterCopy && !self.is_suspended {
             self.memory.0.lock().dirty.clear();

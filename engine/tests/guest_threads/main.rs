@@ -21,7 +21,7 @@ use understudy::guest::{
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::{EpochHead, EpochPart, Limits, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
-use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
+use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use understudy_session::primary::Capture;
 use understudy_session::{Span, Time};
 
@@ -55,6 +55,22 @@ impl Memory {
     fn content(&self, pfn: u64) -> u8 {
         self.0.lock().content.get(&pfn).copied().unwrap_or(0)
     }
+}
+
+/// Copies pages as a source does that has nothing else to copy; `fill` gives each its content.
+fn copy_each(
+    wanted: &DirtyBitmap,
+    from: Pfn,
+    staging: &mut Staging,
+    mut fill: impl FnMut(u64, &mut Page),
+) -> Option<Pfn> {
+    for pfn in wanted.runs(from).flatten() {
+        if staging.room() == 0 {
+            return Some(Pfn(pfn));
+        }
+        fill(pfn, &mut staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)])[0]);
+    }
+    None
 }
 
 /// A guest that fails when it is told to.
@@ -107,14 +123,7 @@ impl Source for Scripted {
         staging: &mut Staging,
         _copiers: usize,
     ) -> Result<Option<Pfn>, DomainError> {
-        for pfn in wanted.runs(from).flatten() {
-            if staging.room() == 0 {
-                return Ok(Some(Pfn(pfn)));
-            }
-            let pages = staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)]);
-            pages[0] = [self.memory.content(pfn); PAGE_SIZE];
-        }
-        Ok(None)
+        Ok(copy_each(wanted, from, staging, |pfn, page| page.fill(self.memory.content(pfn))))
     }
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
         if happens(&self.failures) {

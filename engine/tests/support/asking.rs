@@ -28,7 +28,3 @@ pub(crate) fn wait_for<T>(client: &Client, what: impl Fn(&Status) -> Option<T>) 
 pub(crate) fn guest(status: &Status, wanted: impl Fn(&GuestStatus) -> bool) -> Option<GuestStatus> {
     status.guests.iter().find(|guest| guest.name == "g1" && wanted(guest)).cloned()
 }
-
-pub(crate) fn connected(status: &Status, peer: &str) -> Option<()> {
-    status.peers.iter().any(|it| it.node == peer && it.connected).then_some(())
-}
