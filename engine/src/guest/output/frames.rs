@@ -1,7 +1,7 @@
-//! Output of a lab guest: a queue in this process, shared between threads. Its frames leave by the loop's hand alone, so that
-//! nothing leaves once the loop has ended.
+//! Output of a lab guest: a queue in this process, shared between threads. Only the loop sends its frames, so nothing
+//! leaves once the loop has ended.
 //!
-//! Not here: who may leave when, which is [`EpochQueue`]'s.
+//! Not here: when a frame may leave ([`EpochQueue`]).
 
 use super::{Compared, Hold, OutputError, OutputStats};
 use crate::guest::participant::{Health, Participant, ParticipantError};
@@ -15,12 +15,12 @@ use understudy_netbuf::{EpochQueue, HeldId, Limits, Push, Waiting};
 #[derive(Debug)]
 pub(super) struct Frames {
     queue: Mutex<EpochQueue>,
-    /// Each frame that is held wakes the loop.
+    /// Whether each held frame wakes the loop.
     watched: AtomicBool,
-    /// The loop was woken for a frame, and has not looked since.
+    /// Whether the loop was woken for a frame and has not looked since.
     is_unseen: AtomicBool,
     pressure: AtomicBool,
-    /// Frames may have gone another way since everything could leave.
+    /// Whether frames may have bypassed this queue since all output could leave.
     breached: AtomicBool,
     waker: LoopWaker,
 }
@@ -82,7 +82,7 @@ impl Participant for Frames {
 
 impl Hold for Frames {
     fn breach(&self) {
-        // What goes another way while everything may leave is no leak; the next cut holds from a clean start.
+        // While all output may leave, a frame that bypasses the queue is no leak. The next cut begins without one.
         if !self.queue.lock().is_passing() {
             self.breached.store(true, Ordering::Release);
         }
@@ -153,7 +153,7 @@ impl Compared for Frames {
     }
 
     fn look(&self, from: HeldId, see: &mut dyn FnMut(HeldId, Epoch, &[u8])) -> HeldId {
-        // Before the lock: what comes behind it wakes the loop again.
+        // Before the lock: a frame that comes after it wakes the loop again.
         self.is_unseen.store(false, Ordering::Release);
         let queue = self.queue.lock();
         queue.held_from(from).for_each(|(id, epoch, frame)| see(id, epoch, frame));
@@ -183,7 +183,7 @@ impl Compared for Frames {
 mod tests {
     use super::*;
 
-    /// Of an unprotected guest nothing can leak, and its next full sync holds from its cut on.
+    /// An unprotected guest cannot leak, and its next full sync holds output from the cut on.
     #[test]
     fn what_goes_another_way_while_everything_may_leave_fails_no_cut() {
         let frames = Frames::holding(Epoch(1), Limits::default(), LoopWaker::silent());

@@ -12,7 +12,7 @@
 //! kernel. A card that joins and cannot be held must not leak:
 //!
 //! ```text
-//!   holding, fenced   cut off: a filter drops what the guest sends by it, or its interface is down (netbuf's CutOff)
+//!   holding, fenced   cut off: a filter drops the card's frames, or its interface is down (netbuf's CutOff)
 //!                     not even that: it leaks; cuts fail, and the session pauses the guest and gives protection up
 //!   passing           left alone; cuts, and so protection, fail until it can be held or is gone
 //!   every second      tried again
@@ -53,7 +53,7 @@ pub struct Card {
 #[derive(Debug)]
 pub(in crate::guest) struct Interfaces {
     state: Mutex<State>,
-    /// Held by whoever attaches queues, so that only one thread does.
+    /// Locked while a thread attaches queues, so that only one does.
     joining: Mutex<()>,
     limits: Limits,
     waker: LoopWaker,
@@ -85,7 +85,7 @@ impl Interfaces {
         let mut result = Ok(());
         for (card, queue) in &state.held {
             match queue.cut(epoch) {
-                // Its card is gone: nothing can leave by it. `follow` will hear of it.
+                // The card is gone, and nothing can leave through it. `follow` will notice.
                 Err(KernelError::Gone { name }) if name == card.interface => {}
                 cut => result = result.and(cut),
             }
@@ -99,7 +99,7 @@ impl Interfaces {
         state.unheld.iter().find(|it| it.interface == card.interface)?.cut_off.clone()
     }
 
-    /// Attaches a queue that holds, and that nobody else knows yet.
+    /// Attaches a holding queue. Nothing else refers to it yet.
     fn attach(&self, card: &Card) -> Result<OwnQueue, KernelError> {
         let open = self.state.lock().open;
         let queue = OwnQueue::attach(&[&card.interface], open, self.limits, Start::Holding)?;
@@ -108,10 +108,10 @@ impl Interfaces {
         Ok(queue)
     }
 
-    /// Adds a card that joined while the guest runs. What it sent before it was held has left.
+    /// Adds a card that joined while the guest runs. Frames from before it was held have left.
     fn join(&self, card: &Card, queue: OwnQueue) {
         let interface = &card.interface;
-        // Asked now that all is held: zero means that nothing can have left.
+        // Counted while all is held: zero means that nothing can have left.
         let has_sent = queue.ask_received().map_or(card.is_connected, |frames| frames > 0);
         let (was_cut_off, is_holding) = {
             let state = self.state.lock();
@@ -131,7 +131,7 @@ impl Interfaces {
         self.take_in(card, queue);
     }
 
-    /// Brings a new queue, which holds, to the present mode and epoch.
+    /// Brings a new queue, which is holding, to the present mode and epoch.
     fn take_in(&self, card: &Card, queue: OwnQueue) {
         let interface = &card.interface;
         let mut state = self.state.lock();
@@ -179,7 +179,7 @@ impl Interfaces {
             let renewed = known.filter(|cut_off| cut_off.renew().is_ok());
             match renewed.map_or_else(|| CutOff::new(interface).map(Arc::new), Ok) {
                 Ok(cut_off) => is_cut_off = self.is_cut_off_now(interface, cut_off),
-                // It has gone meanwhile.
+                // The card has gone meanwhile.
                 Err(KernelError::Gone { .. }) => {
                     return self.state.lock().unheld.retain(|it| it.interface != *interface);
                 }
@@ -215,7 +215,7 @@ impl Interfaces {
 
     /// Whether a queue came near a limit since the last call.
     fn take_pressure(&self) -> bool {
-        // Asked of each, for asking resets it.
+        // Every queue is asked, because asking resets its flag.
         self.state.lock().held.iter().filter(|(_, queue)| queue.take_pressure()).count() > 0
     }
 

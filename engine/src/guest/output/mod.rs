@@ -8,7 +8,7 @@
 //!   event loop  ──release / pass / fence──► both
 //! ```
 //!
-//! Not here: who may leave when ([`EpochQueue`](understudy_netbuf::EpochQueue)).
+//! Not here: when a frame may leave ([`EpochQueue`](understudy_netbuf::EpochQueue)).
 
 mod frames;
 pub(in crate::guest) mod interfaces;
@@ -70,37 +70,37 @@ pub(in crate::guest) trait Hold: Participant {
     }
 }
 
-/// Held frames that are looked at one by one, and may leave alone.
+/// Held frames that are compared one by one, and may leave one by one.
 pub trait Compared: Send + Sync {
     /// Whether the loop is woken for each frame that is held, until it has looked.
     fn watch(&self, watches: bool);
     /// The number of the next frame that is held.
     fn next_id(&self) -> HeldId;
-    /// Shows what is held from this number on; the answer is the number of the next frame that is held. It must not come back here
-    /// meanwhile.
+    /// Shows the held frames from this number on, and returns the number of the next frame that will be held. The callback
+    /// must not call this queue.
     fn look(&self, from: HeldId, see: &mut dyn FnMut(HeldId, Epoch, &[u8])) -> HeldId;
-    /// Lets out one frame, changed by `edit`, unless it is not held any more.
+    /// Lets one frame leave, changed by `edit`, if it is still held.
     fn let_out(&self, id: HeldId, edit: &mut dyn FnMut(&mut [u8]));
-    /// Shows one frame, if it is still held. It must not come back here meanwhile.
+    /// Shows one frame, if it is still held. The callback must not call this queue.
     fn show(&self, id: HeldId, see: &mut dyn FnMut(&[u8]));
-    /// Throws one frame away, unless it is not held any more.
+    /// Drops one frame, if it is still held.
     fn discard(&self, id: HeldId);
-    /// A frame of this host's making leaves after those that may.
+    /// Adds a frame that this host has made; it leaves after the frames that may leave already.
     fn add(&self, frame: Vec<u8>);
 }
 
 /// What is held and what was lost.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct OutputStats {
-    /// Bytes that wait for their acks.
+    /// Bytes of frames that wait for acks.
     pub held_bytes: u64,
-    /// Frames that wait for their acks.
+    /// Frames that wait for acks.
     pub held_frames: u64,
-    /// How much of the room for them is taken, of 1; of the fullest card.
+    /// The share of the room that held frames take, from 0 to 1, on the fullest card.
     pub held_share: f64,
     /// Frames lost because a limit was reached or the kernel refused them.
     pub dropped_frames: u64,
-    /// How often something was wrong with what holds.
+    /// How often another program disturbed the hold.
     pub hold_faults: u64,
     /// Frames that left because a copy had sent the same.
     pub matched_frames: u64,
@@ -115,17 +115,17 @@ pub struct UnheldCard {
     pub interface: String,
     /// Why it cannot be held.
     pub why: String,
-    /// What the guest sends by it goes nowhere. Otherwise it leaves, unheld.
+    /// The card is cut off: its frames are dropped. Otherwise they leave without being held.
     pub is_cut_off: bool,
 }
 
 /// Why an epoch's output cannot be closed.
 #[derive(thiserror::Error, Debug)]
 pub enum OutputError {
-    /// The kernel's doing.
+    /// The kernel has failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// What the guest sends by a card is neither held nor dropped.
+    /// The frames of a card are neither held nor dropped.
     #[error(
         "The card {interface} cannot be held ({why}); remove the cause, or detach the card (xl network-detach)"
     )]
@@ -148,20 +148,19 @@ pub enum OutputError {
 /// Makes queues of held output, all with the node's limits.
 #[derive(Clone, Debug)]
 pub struct OutputMaker {
-    /// For each guest of the lab, for each interface of Xen's.
+    /// For each lab guest, and for each interface of a Xen guest.
     pub limits: Limits,
     /// Woken when frames may leave, and when a limit is near.
     pub waker: LoopWaker,
 }
 
 impl OutputMaker {
-    /// A lab guest's, holding from the first frame on: whether output may pass without acks is for the session
-    /// to say, never the state a guest starts in.
+    /// The output of a lab guest, held from the first frame on: only the session may let output pass without acks.
     pub fn frames(&self, open: Epoch) -> HeldOutput {
         HeldOutput(Arc::new(Frames::holding(open, self.limits, self.waker.clone())))
     }
 
-    /// That of interfaces of the kernel's, which [`hold`](HeldOutput::hold) names.
+    /// The output of interfaces of the kernel, which [`hold`](HeldOutput::hold) names.
     pub fn interfaces(&self, open: Epoch) -> HeldOutput {
         let interfaces = Interfaces::new(open, self.limits, self.waker.clone());
         HeldOutput(Arc::new(interfaces))
@@ -169,69 +168,69 @@ impl OutputMaker {
 }
 
 impl HeldOutput {
-    /// Closes `epoch`: what is sent from here on belongs to the next. After an error it may pass unheld.
+    /// Closes `epoch`: frames that the guest sends after this belong to the next. After an error they may leave unheld.
     pub fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
         self.0.cut(epoch)
     }
 
-    /// `through` is acked: its output may leave.
+    /// Lets the output of epochs up to `through` leave: they are acked.
     pub fn release(&self, through: Epoch) {
         self.0.release(through);
     }
 
-    /// Everything may leave, now and from here on.
+    /// Lets all output leave, now and later.
     pub fn pass(&self) {
         self.0.pass();
     }
 
-    /// Nothing may leave ever again.
+    /// Lets nothing leave any more.
     pub fn fence(&self) {
         self.0.fence();
     }
 
-    /// After [`fence`](Self::fence), by a person's word: output is held again. Nothing from before leaves.
+    /// After [`fence`](Self::fence), on a person's order: holds output again. Nothing from before leaves.
     pub fn revive(&self) {
         self.0.revive();
     }
 
-    /// What stood by, [fenced](Self::fence) from its first card on, is the guest now: what it sends is held as of epoch
-    /// `open`.
+    /// The standby domain, [fenced](Self::fence) from its first card on, is the guest now: holds its output from epoch `open`
+    /// on.
     pub(in crate::guest) fn begin(&self, open: Epoch) {
         self.0.begin(open);
     }
 
-    /// Whether nothing may leave, for whatever reason.
+    /// Whether nothing may leave.
     pub(in crate::guest) fn is_fenced(&self) -> bool {
         self.0.is_fenced()
     }
 
-    /// Takes hold of these cards' output. After an error some of it may be held: it is for the caller to
-    /// [`let_go`](Self::let_go) or not.
+    /// Begins to hold the output of these cards. After an error some cards may be held; the caller decides whether to
+    /// [`let_go`](Self::let_go).
     pub fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
         self.0.hold(cards)
     }
 
-    /// Everything passes and goes its direct way again, without this process: of a guest that nobody else may run.
+    /// Lets all output pass, on its direct way again and without this process: for a guest that no other host may run.
     pub fn let_go(&self) {
         self.pass();
         self.detach();
     }
 
-    /// As [`let_go`](Self::let_go), for whoever must not wait for the kernel.
+    /// As [`let_go`](Self::let_go), without waiting for the kernel.
     pub fn let_go_soon(self) {
         let rest = self.clone();
         if let Err(error) = Builder::new().name("let-go".into()).spawn(move || self.let_go()) {
-            tracing::error!(%error, "What the guest sends goes through this process on");
+            tracing::error!(%error, "The guest's output still goes through this process");
             rest.pass();
         }
     }
 
-    /// Output that passes goes its direct way again, without this process.
+    /// If output passes, it goes its direct way again, without this process.
     pub fn detach(&self) {
         self.0.detach();
     }
 
-    /// The guest has these network cards now. Whether it should be asked again soon: some are announced and not made
+    /// The guest has these network cards now. Returns whether to call this again soon: some cards are announced and not made
     /// yet, or have to be watched.
     pub fn follow(&self, cards: &[Card]) -> bool {
         self.0.follow(cards)
@@ -242,52 +241,52 @@ impl HeldOutput {
         self.0.check()
     }
 
-    /// Whoever moves a lab guest's frames has seen that some went another way than through here.
+    /// Reports that frames of a lab guest bypassed this queue.
     pub fn breach(&self) {
         self.0.breach();
     }
 
-    /// Whether something leaves that should be held, or did since everything could leave.
+    /// Whether a frame leaves that should be held, or has left so since all output could leave.
     pub fn leaks(&self) -> bool {
         self.0.leaks()
     }
 
-    /// Cards whose output cannot be held.
+    /// The cards whose output cannot be held.
     pub fn unheld(&self) -> Vec<UnheldCard> {
         self.0.unheld()
     }
 
-    /// What was wrong last with what holds, in words.
+    /// The newest disturbance of the hold, in words.
     pub fn last_fault(&self) -> Option<String> {
         self.0.last_fault()
     }
 
-    /// Tells the network where the guest is now, as soon as the guest may speak.
+    /// Announces the guest's place to the network, as soon as the guest may send.
     pub fn announce(&self) {
         self.0.announce();
     }
 
-    /// Moves all frames that may leave by the loop's hand to the end of `into`.
+    /// Appends to `into` all frames that may leave and that the loop sends.
     pub fn take_into(&self, into: &mut Vec<Vec<u8>>) {
         self.0.take_into(into);
     }
 
-    /// What waits in the open epoch, if there is news of it.
+    /// What waits in the open epoch, if that has changed.
     pub fn take_waiting(&self) -> Option<Waiting> {
         self.0.take_waiting()
     }
 
-    /// From how many answers in the open epoch on there is news; `None`: more of them are none.
+    /// Sets from how many answers in the open epoch on a change counts; `None`: never.
     pub fn tell_at(&self, answers: Option<u32>) {
         self.0.tell_at(answers);
     }
 
-    /// Whether a queue came near a limit, and the rest of its [`Health`], since this was asked last.
+    /// The [`Health`] since the last call, such as whether a queue came near a limit.
     pub fn take_health(&self) -> Health {
         self.0.take_health()
     }
 
-    /// Its frames, one by one; `None` where they cannot be looked at.
+    /// The held frames, one by one; `None` where frames cannot be compared.
     pub fn compared(&self) -> Option<&dyn Compared> {
         self.0.compared()
     }
@@ -302,18 +301,18 @@ impl HeldOutput {
         self.0.clone()
     }
 
-    /// A hold on it that does not keep it.
+    /// A reference that does not keep the output alive.
     pub(in crate::guest) fn downgrade(&self) -> OutputWatch {
         OutputWatch(Arc::downgrade(&self.0))
     }
 }
 
-/// Held output as long as somebody else has it.
+/// Held output, as long as somebody else keeps it.
 #[derive(Debug)]
 pub(in crate::guest) struct OutputWatch(Weak<dyn Hold>);
 
 impl OutputWatch {
-    /// It, if it is still there.
+    /// The output, if it is still kept.
     pub(in crate::guest) fn get(&self) -> Option<HeldOutput> {
         self.0.upgrade().map(HeldOutput)
     }
@@ -333,6 +332,6 @@ impl From<HeldOutput> for Participants {
 
 impl From<OutputError> for ParticipantError {
     fn from(error: OutputError) -> Self {
-        Self { what: "What the guest sends cannot be held", why: error.into() }
+        Self { what: "The guest's output cannot be held", why: error.into() }
     }
 }

@@ -117,8 +117,8 @@ impl XenHost {
         host.lock = Some(Arc::new(HostLock::take()?));
         match standby::destroy_left(&host.xen) {
             Ok(0) => {}
-            Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
-            Err(error) => tracing::warn!(%error, "What a dead engine had stand by may be left"),
+            Ok(domains) => tracing::warn!(domains, "Standby domains of a dead engine were destroyed"),
+            Err(error) => tracing::warn!(%error, "Standby domains of a dead engine may remain"),
         }
         Ok(host)
     }
@@ -142,7 +142,7 @@ impl XenHost {
         let guest = XlGuest::find(name)?;
         check(&guest)?;
         let info = self.xen.domain_info(domain)?;
-        // As an engine that is gone left it.
+        // The domain may be as a dead engine has left it.
         let machine = Arc::new(self.machine(domain, name, info.is_some_and(|info| info.is_paused())));
         let alive = Alive::default();
         let (source, compared_bytes) = self.source(&guest, how, alive.clone())?;
@@ -150,7 +150,7 @@ impl XenHost {
         // Last: a guest that cannot be protected keeps its network.
         let output = self.outputs.interfaces(Epoch(0));
         if let Err(why) = self.hold(domain, &guest.config, &machine, &output) {
-            // What an engine before this one ran stays cut off: another host may run it.
+            // The guest of an earlier engine stays cut off: another host may run it.
             if past.is_none() {
                 output.let_go();
             }
@@ -239,7 +239,7 @@ impl XenHost {
         Ok(())
     }
 
-    /// Lets a domain run that was made from a guest's image, and is labelled.
+    /// Lets a domain run. It was made from a guest's image, and is labelled.
     pub(in crate::guest) fn begin(
         &self,
         start: &Start<'_>,
@@ -248,10 +248,10 @@ impl XenHost {
         output: HeldOutput,
     ) -> RunningGuest {
         let Start { name, what, .. } = *start;
-        // Nothing may fail: the guest is nowhere else any more.
+        // From here on nothing may fail: no other copy of the guest is left.
         let held = self.hold_all(domain, &what.config, &machine, &output);
         if let Err(error) = &held {
-            tracing::error!(guest = name, %error, "Nothing holds what the guest sends; it runs all the same");
+            tracing::error!(guest = name, %error, "The guest's output is not held; the guest runs all the same");
         }
         if what.kind == GuestKind::Hvm
             && let Err(error) = continue_device_model(domain)
@@ -277,7 +277,7 @@ fn label(start: &Start<'_>, domain: DomId) {
         .and_then(|()| Process::this().map_err(StoreError::Io))
         .and_then(|this| domain_labels::write_engine(domain, this));
     if let Err(error) = marked {
-        tracing::warn!(guest = start.name, %error, "The guest is not marked as this engine's yet");
+        tracing::warn!(guest = start.name, %error, "The guest is not labelled as this engine's yet");
     }
 }
 
@@ -322,7 +322,7 @@ impl Host for XenHost {
     fn image_bytes(&self, what: &Description) -> u64 {
         match what.kind {
             GuestKind::Hvm => self.fallback_bytes(what),
-            // The domain that stands by is the image; its memory is Xen's.
+            // The standby domain is the image, and its memory is Xen's.
             GuestKind::Pv | GuestKind::Pvh => 0,
         }
     }
@@ -336,7 +336,7 @@ impl Host for XenHost {
     fn replica(&self, name: &str, what: &Description) -> Option<Box<dyn Replica>> {
         match Standby::begin(&self.xen, name, what) {
             Ok(standing) => {
-                tracing::info!(guest = name, domain = %standing.domain(), "A domain stands by");
+                tracing::info!(guest = name, domain = %standing.domain(), "The standby domain is ready");
                 Some(Box::new(self.stand_by(name, what, standing)))
             }
             Err(error) => {
@@ -368,7 +368,7 @@ impl Host for XenHost {
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
         let Some((domain, generation)) = left_before(name, newest)? else { return Ok(()) };
         let info = self.xen.domain_info(domain)?;
-        // Xen counts pauses: one that stands still by its engine's hand is unpaused once.
+        // Xen counts pauses, and the dead engine has paused the domain once.
         if info.is_none_or(|info| info.is_paused() || info.is_dying()) {
             return Ok(());
         }
@@ -386,7 +386,7 @@ impl Host for XenHost {
     }
 }
 
-/// What a dead engine left here of the guest `name`, last run under a generation before `newest`.
+/// The domain of the guest `name` that a dead engine left here and ran last in a generation before `newest`.
 fn left_before(name: &str, newest: Generation) -> Result<Option<(DomId, Generation)>, XenGuestError> {
     let Some(domain) = xl::domain_named(name)? else { return Ok(None) };
     match domain_labels::read(domain)? {

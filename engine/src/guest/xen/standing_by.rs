@@ -1,5 +1,5 @@
-//! [`StandingBy`]: a standby domain together with what keeps it off the network. Its cards are held, and nothing leaves
-//! by them, from their creation on. If anybody let it run, it would be the guest of some time ago.
+//! [`StandingBy`]: a standby domain and the hold on its network. Its cards are held from their creation on, and nothing
+//! leaves through them: if somebody let the domain run, it would be the guest of some time ago.
 //!
 //! ```text
 //!   replica ─► Standby + HeldOutput, fenced ──card made──► held ──activate──► the same HeldOutput holds from its first epoch on
@@ -46,7 +46,7 @@ pub struct StandingBy {
 /// How often to activate a standby domain before another is built from its image.
 const STANDING_ATTEMPTS: u32 = 5;
 
-/// What a standby domain has become.
+/// What became of a standby domain.
 enum Stood {
     /// It is the guest.
     Itself(StandingBy),
@@ -68,7 +68,7 @@ impl XenHost {
         let output = self.outputs.interfaces(Epoch(0));
         output.fence();
         if let Err(error) = self.follow_cards(domain, &what.config, &machine, &output) {
-            tracing::warn!(guest = name, %domain, %error, "The cards of the domain that stands by are not held yet");
+            tracing::warn!(guest = name, %domain, %error, "The cards of the standby domain are not held yet");
         }
         StandingBy { standing: Box::new(standing), machine, output, attempts: 0, host: self.clone() }
     }
@@ -99,9 +99,9 @@ fn stand_up(
         return Err(NotStarted::with(error, Box::new(by)));
     }
     if !by.standing.has_image() {
-        return Err(format!("the domain that stood by cannot go on: {error}").into());
+        return Err(format!("the standby domain cannot be used: {error}").into());
     }
-    tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
+    tracing::error!(guest = name, %error, "The standby domain cannot be used; building another");
     // The domain's memory is needed for the next one.
     if !has_room(memory::host_bytes(), bytes_max) {
         match rescue(name, what, &*by.standing) {

@@ -1,4 +1,4 @@
-//! What the engine asks of a Xen guest's output beside its epochs: cards that join and leave, and how it stands.
+//! Cards of a Xen guest that join and leave, and the state of their hold.
 
 use super::state::{Mode, Unheld};
 use super::{Card, Interfaces};
@@ -70,7 +70,7 @@ impl Hold for Interfaces {
             is_cut_off: card.cut_off.is_some(),
         };
         let faults = state.held.iter().filter_map(|(_, queue)| queue.fault());
-        // What is being looked at is known in a moment.
+        // A card that is being inspected is known in a moment.
         let faults = faults.filter(|fault| fault.breach != Breach::Doubted).map(|fault| UnheldCard {
             interface: fault.interface,
             why: fault.breach.to_string(),
@@ -106,7 +106,7 @@ impl Hold for Interfaces {
         };
         for (_, queue) in &state.held {
             sum.hold_faults += queue.faults().1;
-            // Of one that is gone nothing is held any more.
+            // A card that is gone holds nothing any more.
             if let Ok(stats) = queue.stats() {
                 sum.held_bytes += stats.queue.held_bytes as u64;
                 sum.held_frames += stats.queue.held_frames as u64;

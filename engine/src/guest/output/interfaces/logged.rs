@@ -18,6 +18,6 @@ pub(super) fn lift(interface: &str, cut_off: Arc<CutOff>) {
 /// Logs an error that lets nothing out.
 pub(super) fn note(interface: &str, what: &str, result: Result<(), KernelError>) {
     if let Err(error) = result {
-        tracing::error!(interface, %error, "What the guest sends cannot be {what}");
+        tracing::error!(interface, %error, "The guest's output cannot be {what}");
     }
 }

@@ -36,12 +36,12 @@ pub(super) struct State {
 pub(super) struct Unheld {
     pub(super) interface: String,
     pub(super) why: String,
-    /// `None`: what the guest sends by it leaves.
+    /// `None`: the card's frames leave.
     pub(super) cut_off: Option<Arc<CutOff>>,
 }
 
 impl Unheld {
-    /// Whether what the guest sends by it leaves, or will once somebody sets its interface up.
+    /// Whether the card's frames leave, or will leave once somebody sets its interface up.
     pub(super) fn may_leak(&self) -> bool {
         self.cut_off.as_ref().is_none_or(|cut_off| cut_off.is_down())
     }
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    /// What may have left since everything was last allowed to leave.
+    /// The frames that may have left since all output was last allowed to leave.
     pub(super) fn leak(&self) -> Option<OutputError> {
         let of_queues = self.held.iter().filter_map(|(_, queue)| queue.leak());
         let of_queues = of_queues.map(|fault| (fault.interface, fault.breach.to_string()));
