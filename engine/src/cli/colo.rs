@@ -48,7 +48,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// What to do about COLO.
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
-    /// Tell from two captures what a guest's output would have waited for under COLO, and where two guests differ
+    /// Compare two captures: what would output have waited for under COLO, and where do the two guests differ
     Compare(CompareArgs),
 }
 
@@ -59,16 +59,16 @@ pub(super) struct CompareArgs {
     primary: PathBuf,
     /// What the second guest sent and received
     secondary: PathBuf,
-    /// MAC or IP address of the guest, the same in both; without it, whoever alone answers TCP connections in both
+    /// MAC or IP address of the guest, the same in both; by default, the only address that answers TCP connections in both
     #[arg(long, value_name = "ADDRESS", value_parser = guest::parse)]
     guest: Option<Guest>,
-    /// Seconds to add to the times of SECONDARY; without it, so that the first frame to the guest is at the same time
+    /// Seconds to add to the times of SECONDARY; by default, such that the first frame to the guest is at the same time
     #[arg(long, value_name = "SECONDS", value_parser = alignment::parse_offset, allow_hyphen_values = true)]
     offset: Option<Nanoseconds>,
-    /// Tell of each frame of PRIMARY when it would have left; with `--output json` a line each, and the report last
+    /// Say for each frame of PRIMARY when it would have left; with `--output json`, one line per frame, then the report
     #[arg(long)]
     frames: bool,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
 }

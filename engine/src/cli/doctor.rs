@@ -41,30 +41,30 @@ use word::Witness;
 /// Arguments of `doctor`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// Remove what can be removed without letting anything of a guest out
+    /// Remove what can be removed without releasing any output of a guest
     #[arg(long)]
     repair: bool,
-    /// With --repair: let what the guest behind this interface sends pass again; you vouch that no other host runs it
+    /// With --repair: release the output of the guest behind this interface; you vouch that no other host runs the guest
     #[arg(long, value_name = "INTERFACE", requires = "repair")]
     let_out: Vec<String>,
     /// With --let-out: the configuration of this host's node, which names the witness; with --report, the one to take [default:
     /// /etc/understudy/node.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// With --let-out: do not ask the witness; your word stands against it
+    /// With --let-out: do not ask the witness; you decide against it
     #[arg(long, requires = "let_out", conflicts_with = "config")]
     override_witness: bool,
-    /// Write what helps somebody who is asked for help to this new directory: findings, status, events, settings, versions, units, log,
-    /// Xen's view; no keys, tokens, passwords or memory of guests
+    /// Write a report for whoever helps you to this new directory: findings, status, events, settings, versions, units, log and
+    /// Xen's view; no keys, tokens, passwords or guest memory
     #[arg(long, value_name = "DIR", conflicts_with_all = ["repair", "let_out"])]
     report: Option<PathBuf>,
-    /// With --report: how old lines of the log may be
+    /// With --report: the oldest log lines to include
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "6h", requires = "report")]
     since: Span,
     /// With --report: control socket of the node [default: that of its configuration]
     #[arg(long, value_name = "PATH", requires = "report")]
     control: Option<PathBuf>,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
 }

@@ -37,37 +37,37 @@ const ROUNDS_MAX: u32 = 1_000_000;
 /// Arguments of `drill`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// What fails; several take turns
+    /// What fails; several kinds take turns
     #[arg(long, value_name = "FAILURE", value_enum, value_delimiter = ',', default_value = "kill")]
     fail: Vec<Choice>,
-    /// How many failures [default: one of each kind that was asked for]
+    /// How many failures [default: one of each kind]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
     rounds: Option<u32>,
-    /// Repeats the same drill: when each failure strikes, what the clients ask
+    /// Repeats a drill: the times of the failures, and the clients' requests
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Checkpoints by a fixed clock instead of by output: from the end of one pause to the next
+    /// Make checkpoints by a clock, this long from the end of one pause to the next
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     interval: Option<Span>,
-    /// Checkpoints by output that waits, within budgets, as a node takes them; "output" for the defaults
+    /// Make checkpoints when output waits, within budgets as for a node; "output" for the defaults
     #[arg(long, value_name = "KEY=VALUE,...")]
     pacing: Option<BudgetSettings>,
     /// Memory of each guest
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
     memory: u64,
-    /// Give each guest a disk of this size, on which its data are as well; both hosts keep one in the drill's directory
+    /// Give each guest a disk of this size, which also holds its data; both hosts keep one in the drill's directory
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     disk: Option<u64>,
-    /// How the guests use their memory: a name or a description that the lab knows
+    /// How the guests write to their memory: a name or a description that the lab knows
     #[arg(long, default_value = "mixed")]
     load: String,
     /// How the guests are protected: by checkpoints alone, or by a copy that runs on the other host as well
     #[arg(long, value_name = "MODE", value_enum, default_value = "remus")]
     mode: ModeChoice,
-    /// The hosts' guests differ by chance: in what they reply (value, clock), when (delay) or in which order
+    /// Let the two guests differ by chance: in the content of replies (value, clock), their time (delay) or their order
     #[arg(long, value_name = "chance=0..1,what=WHAT")]
     diverge: Option<Divergence>,
-    /// How long a guest stands still to suspend, beside what the work takes: what a guest of emulated Xen takes is 100ms
+    /// Time that suspending a guest takes in addition; a guest on emulated Xen takes 100ms
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "0ms")]
     suspend_takes: Span,
     /// Guests, each with its own protection, all on host A at first
@@ -81,32 +81,32 @@ pub(super) struct Args {
     witness: Option<WitnessAddress>,
     #[command(flatten)]
     etcd: EtcdSettings,
-    /// Form of the report
+    /// Format of the report
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
-    /// Links and witness without TLS, to compare
+    /// Use no TLS for links and witness, for comparison
     #[arg(long)]
     plain: bool,
-    /// Write when it was and whether every check held to this file, for node_exporter's textfile collector (*.prom)
+    /// Write the drill's time and verdict to this file, for node_exporter's textfile collector (*.prom)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Play it on two installed hosts, this one first, which `ssh` reaches the other one from: beside their nodes and guests, with
-    /// their certificates, over the network between them. Failures: kill, secondary, switchover
+    /// Run the drill on two installed hosts, this one first: beside their nodes and guests, with their certificates, over the
+    /// network between them. This host must reach the other one by `ssh`. Failures: kill, secondary, switchover
     #[arg(long, value_name = "A,B", conflicts_with_all = ["plain", "witness", "disk"])]
     on_hosts: Option<String>,
     /// With --on-hosts: the configuration of this host's node
     #[arg(long, value_name = "FILE", requires = "on_hosts", default_value = CONFIG_PATH)]
     config: PathBuf,
-    /// With --on-hosts: where the drill's nodes listen on both hosts; the next one is for its witness
+    /// With --on-hosts: the port of the drill's nodes on both hosts; its witness has the next one
     #[arg(long, value_name = "PORT", requires = "on_hosts", default_value_t = 7201)]
     port: u16,
-    /// With --on-hosts: what runs a command on the other host; its name is added
+    /// With --on-hosts: the command that runs another on the other host; the host's name is appended
     #[arg(long, value_name = "COMMAND", requires = "on_hosts", default_value = "ssh")]
     ssh: String,
-    /// Write the report as one page of HTML to this file, to keep: time lines, histograms, what was checked
+    /// Write the report to this file as one HTML page: time lines, histograms, what was checked
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Keep the processes' logs even if every check held
+    /// Keep the processes' logs even if every check passed
     #[arg(long)]
     keep_logs: bool,
 }
@@ -118,7 +118,7 @@ enum Choice {
     Kill,
     /// SIGSTOP of the primary, SIGCONT after the takeover
     Hang,
-    /// The network parts the hosts, or one of them from all, in one or both directions; all ways take turns
+    /// The network separates the hosts, or cuts off one of them, in one direction or both; all ways take turns
     Partition,
     /// SIGKILL of the secondary
     Secondary,

@@ -26,10 +26,10 @@ use understudy_session::Span;
 /// Arguments of `evacuate`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// How long it may take. Guests that have not moved by then are let go if they have no whole copy, else left
+    /// Time limit. A guest that has not moved by then is left if it has a complete copy, and let go otherwise
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_span)]
     timeout: Span,
-    /// Move guests also to a host in maintenance; without this they are left
+    /// Also move guests to a host in maintenance; without this flag they are left
     #[arg(long)]
     even_in_maintenance: bool,
     #[command(flatten)]

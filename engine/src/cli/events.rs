@@ -18,10 +18,10 @@ use understudy_session::Span;
 /// Arguments of `events`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// Go on with what happens from now on, until the node ends or nobody reads
+    /// Also print further events, until the node ends or the reader goes away
     #[arg(long)]
     follow: bool,
-    /// Leave out what happened longer ago
+    /// Leave out older events
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     since: Option<Span>,
     #[command(flatten)]

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// Name of the node, or `witness`
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where to put key and certificate; created if missing. Nothing that is there is replaced
+    /// Directory for the key and the certificate; created if missing. Existing files are not replaced
     #[arg(long, value_name = "DIR", default_value = TLS_DEFAULT)]
     tls: PathBuf,
 }

@@ -18,8 +18,8 @@ const HEADING: &str = "Logging";
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub(super) struct Args {
-    /// What to log, such as `debug` or `warn,understudy_link=trace` [default: info for the processes that
-    /// stay, warn for the others]
+    /// What to log, such as `debug` or `warn,understudy_link=trace` [default: info for nodes and witnesses,
+    /// warn for other commands]
     #[arg(long, global = true, value_name = "FILTER", env = "UNDERSTUDY_LOG", help_heading = HEADING)]
     log: Option<String>,
     /// Write each log line as a JSON object

@@ -7,7 +7,7 @@ use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 /// Arguments of `maintenance`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// On: no copy is taken that is not held already. Off: copies are taken again
+    /// on: accept no copy that is not held already; off: accept copies again
     #[arg(value_name = "on|off")]
     wanted: Wanted,
     #[command(flatten)]

@@ -63,20 +63,20 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Judge by captures whether a service suits COLO
+    /// Find out from captures whether a service suits COLO
     #[command(subcommand)]
     Colo(colo::Command),
     /// Find and remove what a dead engine left on this host
     Doctor(doctor::Args),
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
     Drill(drill::Args),
-    /// Move every guest that runs here to the host that holds its copy, or say which stay
+    /// Move every guest that runs here to the host that holds its copy, and report those that stay
     Evacuate(evacuate::Args),
-    /// Show what has changed on a running node, and what changes from now on
+    /// Show what has changed on a running node, and follow further changes
     Events(events::Args),
-    /// Let a node or witness join this one, once: prints the line to run there
+    /// Invite a node or witness to join this one: prints the command to run there, which works once
     Invite(trust::InviteArgs),
-    /// Join a node or witness by its invitation: each trusts the other's certificate from then on
+    /// Join a node or witness that has sent an invitation: each then trusts the other's certificate
     Join(trust::JoinArgs),
     /// The watchdog of a host of the lab
     #[command(hide = true)]
@@ -84,14 +84,14 @@ enum Command {
         /// The engine
         pid: i32,
     },
-    /// Make the certificate by which other hosts know this one
+    /// Make the certificate that proves this host's identity to others
     Keygen(keygen::Args),
-    /// Have a node take no new copies while a person works on its host, or take them again
+    /// Make a node accept no new copies while its host is being worked on, or accept them again
     Maintenance(maintenance::Args),
     /// What a package's build and its scripts ask
     #[command(subcommand, hide = true)]
     Packaging(packaging::Question),
-    /// Say why a guest of real Xen cannot be protected towards another host, and what to do
+    /// Check whether a guest of real Xen can be protected towards another host, and say what to do if not
     Preflight(preflight::Args),
     /// Run this host's engine: it protects guests, holds copies of its peers' guests, and takes over
     Node(node::Args),
@@ -100,36 +100,36 @@ enum Command {
     Primary(node::Args),
     /// Protect a guest of a running node again, or a Xen guest of its host from now on
     Protect(wish::ProtectArgs),
-    /// Protect a guest of this host's node as long as this runs, with the options of `xl remus`
+    /// Protect a guest for as long as this command runs, with the options of `xl remus`
     Remus(remus::Args),
     /// As `node` was called
     #[command(hide = true)]
     Secondary(node::Args),
     /// Run the third party that decides who may run a guest
     Witness(witness::Args),
-    /// Show how the guests of a running node stand
+    /// Show the state of the guests of a running node
     Status(status::Args),
-    /// Move a guest to the host that holds its copy, with nothing lost
+    /// Move a guest to the host that holds its copy, without losing anything
     Switchover(wish::SwitchoverArgs),
-    /// Take over a guest whose host is dead, where no witness can decide it
+    /// Take over a guest whose host is dead, if no witness can decide it
     Takeover(wish::TakeoverArgs),
-    /// Run a guest that is paused and kept here, where the host in charge does not have it
+    /// Run a guest that is kept paused here, if the host in charge does not have it
     Reclaim(wish::ReclaimArgs),
-    /// End a guest that is paused and kept here
+    /// End a guest that is kept paused here
     Discard(wish::DiscardArgs),
-    /// Let a guest of a running node go on without protection
+    /// Let a guest run on without protection
     Unprotect(wish::Args),
-    /// Run a guest recorded on real Xen through the whole engine
+    /// Play a guest that was recorded on real Xen through the whole engine
     Replay(replay::Args),
-    /// Have a running node read its certificates anew
+    /// Make a running node read its certificates again
     Reload(trust::ReloadArgs),
     /// Read, check and cut Xen migration streams
     #[command(subcommand)]
     Stream(stream::Command),
-    /// Show whom this host trusts by its certificate, or end that
+    /// Show whom this host trusts, or end that trust
     #[command(subcommand)]
     Trust(trust::TrustCommand),
-    /// Wait until a guest of a running node is protected, or stands otherwise as it should
+    /// Wait until a guest of a running node is protected, or in another state
     Wait(wait::Args),
 }
 
@@ -165,7 +165,7 @@ pub struct NodeArgs {
     /// Control socket of the node
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = DEFAULT_PATH)]
     control: PathBuf,
-    /// The node's configuration, which says where its control socket is; it goes before --control
+    /// The node's configuration file, which names its control socket; overrides --control
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -189,7 +189,7 @@ impl NodeArgs {
 pub struct ControlArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     pub output: OutputFormat,
 }

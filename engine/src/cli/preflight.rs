@@ -23,21 +23,21 @@ use understudy_session::Span;
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// The guest, as `xl list` shows it
-    #[arg(value_name = "DOMAIN", required_unless_present = "facts")]
+    #[arg(value_name = "GUEST", required_unless_present = "facts")]
     guest: Option<String>,
-    /// The host that shall hold its copy; left out, only this host and the guest are looked at
+    /// The host that is to hold its copy; without this flag, only this host and the guest are checked
     #[arg(long, value_name = "HOST")]
     to: Option<String>,
-    /// Print the facts of this host, for another one to judge
+    /// Print the facts of this host, for another host to check
     #[arg(long, conflicts_with_all = ["guest", "to", "output"])]
     facts: bool,
-    /// What reaches the other host, with its options, separated by spaces
+    /// The command that reaches the other host, with its options, separated by spaces
     #[arg(long, value_name = "COMMAND", default_value = "ssh")]
     ssh: String,
     /// How long the other host may take to answer
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "20s")]
     timeout: Span,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
 }

@@ -27,28 +27,28 @@ pub(super) struct Args {
     /// Checkpoint every MS milliseconds, counted from the end of a pause [default: the node's interval]
     #[arg(short = 'i', value_name = "MS")]
     interval_ms: Option<u32>,
-    /// Accepted: pages are encoded as they always are
+    /// Accepted without effect: pages are encoded as always
     #[arg(short = 'u')]
     uncompressed: bool,
-    /// Accepted: the link between the nodes is what checkpoints take
+    /// Accepted without effect: checkpoints use the link between the nodes
     #[arg(short = 's', value_name = "COMMAND")]
     ssh_command: Option<String>,
-    /// Accepted: the node of the other host watches over what it took over
+    /// Accepted without effect: the node of the other host watches the guest that it took over
     #[arg(short = 'e')]
     no_wait: bool,
-    /// Accepted: the node holds output itself
+    /// Accepted without effect: the node holds output itself
     #[arg(short = 'N', value_name = "SCRIPT")]
     netbuf_script: Option<String>,
-    /// Allow what -b, -n and -d ask for, as far as it can be had
+    /// Allow -b, -n and -d
     #[arg(short = 'F')]
     allow_unsafe: bool,
-    /// Checkpoints to nowhere, to see what they cost; needs -F. HOST is passed over, and no node is asked
+    /// Discard the checkpoints, to see what they cost; needs -F. HOST is ignored, and no node is needed
     #[arg(short = 'b')]
     blackhole: bool,
-    /// Accepted with -F: output is held all the same
+    /// Accepted with -F, without effect: output is held all the same
     #[arg(short = 'n')]
     no_netbuf: bool,
-    /// No disk replication; needs -F. A guest with disks is refused all the same
+    /// No disk replication; needs -F. A guest with disks is still refused
     #[arg(short = 'd')]
     no_diskbuf: bool,
     /// Not yet: COLO
@@ -66,7 +66,7 @@ pub(super) struct Args {
     /// Name or domain number of the guest
     #[arg(value_name = "DOM")]
     domain: String,
-    /// The peer of the node that is to hold its copy, or the address of one
+    /// The peer that is to hold its copy, or that peer's address
     #[arg(value_name = "HOST")]
     host: String,
 }

@@ -17,7 +17,7 @@ use understudy_session::{NodeName, Span};
 pub(super) struct Args {
     /// The recorded stream, not compressed; it is read three times
     file: PathBuf,
-    /// A running secondary [default: one that is started for this]
+    /// Address of a running secondary [default: one is started for the replay]
     #[arg(long, value_name = "ADDR", value_parser = parse_remote)]
     to: Option<SocketAddr>,
     /// Name of the running secondary
@@ -26,12 +26,12 @@ pub(super) struct Args {
     /// Control socket of the running secondary, to compare its image
     #[arg(long, value_name = "PATH", requires = "to")]
     to_control: Option<PathBuf>,
-    /// From the end of one pause to the next; the recording itself does not know when it was made
+    /// Time from the end of one pause to the next; the recording has no times
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "1ms")]
     interval: Span,
     #[command(flatten)]
     limits: LimitSettings,
-    /// Form of the report
+    /// Format of the report
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
 }

@@ -32,13 +32,13 @@ pub(super) use notes::progress;
 pub(super) struct Args {
     #[command(flatten)]
     control: ControlArgs,
-    /// Say by the exit code how the guests stand: 0 all are safe, 3 one is not or there is none, 5 the node does not answer
+    /// Report by the exit code whether the guests are safe: 0 all are, 3 one is not or there is none, 5 the node does not answer
     #[arg(long)]
     exit_code: bool,
-    /// Show it anew whenever something changes, and every second; with --output json an object a line
+    /// Show the status again whenever something changes, and every second; with --output json, one object per line
     #[arg(long, conflicts_with = "exit_code")]
     watch: bool,
-    /// With --exit-code: judge these guests, of which each has to be here [default: all that the node knows]
+    /// With --exit-code: check only these guests, each of which has to be here [default: all that the node knows]
     #[arg(value_name = "GUEST", requires = "exit_code")]
     guests: Vec<String>,
 }

@@ -36,9 +36,9 @@ pub(super) enum Command {
     Inspect(ReadArgs),
     /// Check everything that can be checked without restoring
     Verify(ReadArgs),
-    /// Turn one committed epoch of a checkpointed stream into a plain stream that `xl restore` takes
+    /// Turn one committed epoch of a checkpointed stream into a plain stream for `xl restore`
     Materialize(MaterializeArgs),
-    /// Turn a legacy stream (Xen 3.1 to 4.5) into one that `xl restore` of today takes
+    /// Turn a legacy stream (Xen 3.1 to 4.5) into one for today's `xl restore`
     Convert(convert::Args),
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Command {
 pub(super) struct ReadArgs {
     /// The stream, saved or recorded; `-` is standard input
     file: PathBuf,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
 }
@@ -60,10 +60,10 @@ pub(super) struct MaterializeArgs {
     /// Which checkpoint, from 0
     #[arg(long, value_name = "N")]
     epoch: u64,
-    /// Where to write; `-` is standard output. A file of that name is replaced once the new one is whole
+    /// Output file; `-` is standard output. An existing file is replaced once the new one is complete
     #[arg(short, long, value_name = "OUT")]
     out: PathBuf,
-    /// Write the epoch also if `verify` would find a fault in it; the exit code is then 3
+    /// Write the epoch even if `verify` would find a fault in it; the exit code is then 3
     #[arg(long)]
     unsound: bool,
 }

@@ -21,7 +21,7 @@ use understudy_session::NodeName;
 /// Where certificates are.
 #[derive(clap::Args, Debug)]
 struct Directory {
-    /// Directory of this host's certificate, and of those that it trusts
+    /// Directory with this host's certificate, and with those that it trusts
     #[arg(long, value_name = "DIR", default_value = TLS_DEFAULT)]
     tls: PathBuf,
 }
@@ -32,7 +32,7 @@ pub(super) struct InviteArgs {
     /// Name of the node that is to join, or `witness`
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where this node or witness is reached by it: its --listen, as seen from there
+    /// Address at which the joining node reaches this node or witness: its --listen, as seen from there
     #[arg(long, value_name = "ADDR", value_parser = parse_remote)]
     address: SocketAddr,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(super) struct JoinArgs {
     /// Name of this node, as it was invited
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where the inviter is
+    /// Address of the inviter
     #[arg(value_name = "ADDR", value_parser = parse_remote)]
     address: SocketAddr,
     /// Fingerprint of the inviter's certificate
@@ -63,7 +63,7 @@ pub(super) struct JoinArgs {
 pub(super) enum TrustCommand {
     /// Show this host's certificate and those that it trusts
     List(ListArgs),
-    /// Trust a node no more: its link ends at once
+    /// Stop trusting a node: its link ends at once
     Remove(RemoveArgs),
 }
 
@@ -72,7 +72,7 @@ pub(super) enum TrustCommand {
 pub(super) struct ListArgs {
     #[command(flatten)]
     directory: Directory,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
 }

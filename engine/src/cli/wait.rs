@@ -20,10 +20,10 @@ use understudy_session::Span;
 pub(super) struct Args {
     /// Name of the guest
     guest: String,
-    /// What is waited for
+    /// State to wait for
     #[arg(long = "for", value_name = "WHAT", value_enum)]
     wanted: Wanted,
-    /// How long, at most
+    /// Longest time to wait
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_span)]
     timeout: Span,
     #[command(flatten)]
@@ -38,7 +38,7 @@ enum Wanted {
     Unprotected,
     /// It runs here, protected or not
     Running,
-    /// Its copy here is whole, and may take over
+    /// Its copy here is complete, and may take over
     Standing,
     /// This node neither runs it, nor holds a copy, nor looks for it
     Gone,

@@ -22,7 +22,7 @@ pub(super) struct Args {
 pub(super) struct SwitchoverArgs {
     #[command(flatten)]
     wish: Args,
-    /// Move it also to a host in maintenance; without this that is refused
+    /// Also move it to a host in maintenance; without this flag that is refused
     #[arg(long)]
     even_in_maintenance: bool,
 }
@@ -33,26 +33,26 @@ pub(super) struct ProtectArgs {
     /// Name of the guest
     #[arg(required_unless_present = "all")]
     guest: Option<String>,
-    /// Each guest that runs here and was unprotected
+    /// Protect each guest that runs here and was unprotected
     #[arg(long, conflicts_with_all = ["guest", "to", "find_changes"])]
     all: bool,
     #[command(flatten)]
     control: ControlArgs,
-    /// The peer that is to hold its copy; needed only if the node has several
+    /// The peer that is to hold its copy; needed only if the node has several peers
     #[arg(long, value_name = "PEER")]
     to: Option<String>,
-    /// Checkpoints by a fixed clock, this far apart; of a guest that is protected already, too
+    /// Make checkpoints by a clock, this far apart; also changes a guest that is protected already
     #[arg(long, value_name = "TIME", value_parser = parse_span, conflicts_with = "pacing")]
     interval: Option<Span>,
-    /// Checkpoints by output that waits: interval-min, interval-max, pause-share, cpu-share, link-rate, or "output"; what is
-    /// not said stays
+    /// Make checkpoints when output waits, within interval-min, interval-max, pause-share, cpu-share and link-rate, or "output";
+    /// budgets that are not named keep their values
     #[arg(long, value_name = "KEY=VALUE,...")]
     pacing: Option<BudgetSettings>,
     /// How changed pages are found; `compare` is for PV guests where Xen has no log [default: log]
     #[arg(long, value_name = "HOW")]
     find_changes: Option<FindChanges>,
-    /// Checkpoints alone (remus), a copy that runs on the peer as well (colo), or whichever pays (auto); of a guest that is
-    /// protected already, too [default: remus]
+    /// Protect by checkpoints alone (remus), also by a copy that runs on the peer (colo), or by whichever pays (auto); also
+    /// changes a guest that is protected already [default: remus]
     #[arg(long, value_name = "MODE")]
     mode: Option<ModeChoice>,
 }
@@ -62,7 +62,7 @@ pub(super) struct ProtectArgs {
 pub(super) struct TakeoverArgs {
     #[command(flatten)]
     wish: Args,
-    /// Confirm that the other host is dead; without this only the risks are printed
+    /// Confirm that the other host is dead; without this flag only the risks are printed
     #[arg(long)]
     primary_is_dead: bool,
 }
@@ -72,7 +72,7 @@ pub(super) struct TakeoverArgs {
 pub(super) struct ReclaimArgs {
     #[command(flatten)]
     wish: Args,
-    /// Confirm that no other host runs the guest; without this only the risks are printed
+    /// Confirm that no other host runs the guest; without this flag only the risks are printed
     #[arg(long)]
     nobody_else_runs_it: bool,
 }
@@ -82,7 +82,7 @@ pub(super) struct ReclaimArgs {
 pub(super) struct DiscardArgs {
     #[command(flatten)]
     wish: Args,
-    /// Confirm that this guest is not needed; without this only the risks are printed
+    /// Confirm that this guest is not needed; without this flag only the risks are printed
     #[arg(long)]
     lose_it: bool,
 }

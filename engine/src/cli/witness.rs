@@ -19,16 +19,16 @@ use understudy_session::{Copy, Record};
 pub(super) struct Args {
     #[command(subcommand)]
     ask: Option<Ask>,
-    /// Where nodes connect to
+    /// Address that nodes connect to
     #[arg(long, value_name = "ADDR", required = true, value_parser = parse_address)]
     listen: Option<SocketAddr>,
     /// Directory of the records; created if missing, used by one witness at a time
     #[arg(long, value_name = "DIR", required = true)]
     state: Option<PathBuf>,
-    /// Where to serve Prometheus metrics (HTTP, /metrics)
+    /// Address to serve Prometheus metrics at (HTTP, /metrics)
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
-    /// Directory of its certificate and of those that it trusts: nodes are taken over mutual TLS, and no others
+    /// Directory with its certificate and with those that it trusts: only nodes over mutual TLS are accepted
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
 }
@@ -37,21 +37,21 @@ pub(super) struct Args {
 enum Ask {
     /// Show the records: who may run each guest, and where its copy is
     Show(ShowArgs),
-    /// Give up the records of guests that are no more
+    /// Delete the records of guests that are gone
     Forget(ForgetArgs),
 }
 
 #[derive(clap::Args, Debug)]
 struct ShowArgs {
-    /// One guest only
+    /// Show one guest only
     guest: Option<String>,
-    /// Only guests that this node may run
+    /// Show only guests that this node may run
     #[arg(long, value_name = "NODE", conflicts_with = "guest")]
     owner: Option<String>,
     /// Directory of the records; the witness may be running
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
 }
@@ -64,7 +64,7 @@ struct ForgetArgs {
     /// Directory of the records; the witness may not be running
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// Confirm that no host runs any of them or holds a copy; without this only the records and the risks are printed
+    /// Confirm that no host runs any of them or holds a copy; without this flag only the records and the risks are printed
     #[arg(long)]
     runs_nowhere: bool,
 }

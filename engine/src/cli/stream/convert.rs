@@ -29,19 +29,19 @@ use understudy_xen::convert::{Descriptors, may_look_on};
 pub(in crate::cli) struct Args {
     /// The legacy stream, saved or recorded; `-` is standard input
     file: PathBuf,
-    /// Where to write; `-` is standard output. A file of that name is replaced once the new one is whole
+    /// Output file; `-` is standard output. An existing file is replaced once the new one is complete
     #[arg(short, long, value_name = "OUT", default_value = "-")]
     out: PathBuf,
-    /// Words of the toolstack that sent it. The bytes tell; another value is an error
+    /// Word size of the toolstack that sent the stream. The bytes show it; another value is an error
     #[arg(long, value_name = "BITS")]
     width: Option<Width>,
-    /// The guest's kind. The bytes tell; another value is an error
+    /// Kind of the guest. The bytes show it; another value is an error
     #[arg(long, value_name = "KIND")]
     guest: Option<Guest>,
-    /// It is a stream of Remus: read on after its first checkpoint, where it does not say so itself
+    /// Treat it as a Remus stream, if the stream itself does not show that: read on after its first checkpoint
     #[arg(long, conflicts_with = "plain")]
     remus: bool,
-    /// It is no stream of Remus: what follows its end is not its own, where it does not say so itself
+    /// Treat it as no Remus stream, if the stream itself does not show that: bytes after its end do not belong to it
     #[arg(long)]
     plain: bool,
 }
