@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    CopyRoom, Held, Host, HostError, LoopWaker, NotBuilt, NotSaved, ReplicaHandle, Report, Reporter,
-    RunningGuest, RuntimeId, Start, SteppedReplica, Work,
+    CopyRoom, Held, Host, HostError, LoopWaker, NotBuilt, NotSaved, NotStarted, Replica, ReplicaHandle,
+    Report, Reporter, RunningGuest, RuntimeId, Start, SteppedReplica, Work,
 };
-use understudy_checkpoint::domain::{Description, Sink};
+use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::{Image, Limits};
-use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
+use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use understudy_link::HoldRefusal;
 
 /// A host that starts nothing, and gives back what it was to start it from.
@@ -121,4 +121,46 @@ fn a_copy_whose_takeover_had_begun_is_saved_when_its_thread_ends_and_no_other_is
         assert!(replica_thread.end(HANG));
         assert_eq!(host.saved.lock().len(), saved);
     }
+}
+
+/// A replica that its host could not complete and has destroyed: it is no copy any more, and its image is still there.
+#[derive(Debug)]
+struct GivenUp(Option<Image>);
+
+impl Replica for GivenUp {
+    fn fall_back(&mut self) -> Option<(String, Image)> {
+        Some(("the bridge is missing".into(), self.0.take()?))
+    }
+    fn activate(self: Box<Self>, _start: &Start<'_>) -> Result<RunningGuest, NotStarted> {
+        Err("it is gone".into())
+    }
+    fn save(&self, _name: &str, _what: &Description) -> Result<PathBuf, NotSaved> {
+        Err(NotSaved::NotHere)
+    }
+}
+
+impl Sink for GivenUp {
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        self.0.as_ref()?.page(pfn)
+    }
+    fn apply_page(&mut self, _entry: PageEntry, _page: Option<&Page>) {}
+    fn apply_state(&mut self, _state: &DomainState) {}
+    fn check(&mut self) -> Option<String> {
+        Some("its domain was destroyed".into())
+    }
+}
+
+#[test]
+fn a_replica_that_its_host_gave_up_costs_no_image_and_no_ack() {
+    let host = Stubborn::default();
+    let (held, reporter, reports, _poll) = held(&host);
+    let mut replica = copy(held, reporter);
+    let mut image = Image::new(PAGES);
+    image.apply_page(PageEntry::new(Pfn(0), PageType::Normal), Some(&[7; PAGE_SIZE]));
+    *replica.receiver_mut().sink_mut() = Box::new(GivenUp(Some(image)));
+    let replica = replica.take(Work::LookAgain { generation: GENERATION, epoch: Epoch(1) }).unwrap();
+    assert!(replica.receiver().sink().is_in_memory() && first(replica.receiver().sink()) == Some(7));
+    let (_, report) = reports.try_recv().unwrap();
+    // No epoch is here that could be complete; the replica is not what is told of.
+    assert!(!format!("{report:?}").contains("destroyed"), "{report:?}");
 }

@@ -107,6 +107,22 @@ impl Build {
         matches!(self, Self::Waiting(_))
     }
 
+    /// Whether libxl is at it.
+    pub(super) fn is_completing(&self) -> bool {
+        matches!(self, Self::Completing(_))
+    }
+
+    /// Waits until libxl has completed the domain or failed, at most `time_max`.
+    pub(super) fn await_end(&self, time_max: Duration) {
+        let begun = Instant::now();
+        while let Self::Completing(thread) = self
+            && !thread.is_finished()
+            && begun.elapsed() < time_max
+        {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Lets libxl complete the domain, in a thread.
     pub(super) fn complete(&mut self, frames: RingFrames, libxl_records: &[u8]) -> Result<(), StandbyError> {
         let Self::Waiting(waiting) = std::mem::replace(self, Self::Failed("it was not waiting".into()))

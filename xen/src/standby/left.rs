@@ -118,6 +118,11 @@ pub fn standby_domains(xen: &Xen) -> Result<Vec<StandbyDomain>, xl::XlError> {
     Ok(standby)
 }
 
+/// Whether a domain stands by, or was to become its guest, for whatever engine.
+pub fn stands_by(store: &mut Xenstore, domain: DomId) -> Result<bool, StoreError> {
+    Ok(store.read(&mark_path(domain))?.is_some())
+}
+
 fn has_run(info: DomainInfo) -> bool {
     !info.is_paused() || info.cpu_time_ns > 0
 }

@@ -29,7 +29,7 @@ mod state;
 
 pub use build::{STANDBY_VARIABLE, stand_by};
 pub use error::StandbyError;
-pub use left::{Activation, Fate, StandbyDomain, destroy_left, standby_domains};
+pub use left::{Activation, Fate, StandbyDomain, destroy_left, standby_domains, stands_by};
 
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
 use crate::restore::{RestoreError, RingEnd, Rings, seed_rings};
@@ -53,6 +53,9 @@ const INCOMING: &str = "--incoming";
 /// Longest wait for a name to become free, and the pause between two attempts.
 const FREE_MAX: Duration = Duration::from_secs(30);
 const FREE_RETRY: Duration = Duration::from_millis(100);
+
+/// Longest wait for libxl's word on a domain that is gone before it was complete.
+const ENDED_MAX: Duration = Duration::from_secs(10);
 
 /// A standby domain. Dropping it destroys it, which takes xl a while.
 pub struct Standby {
@@ -205,6 +208,10 @@ impl Standby {
     /// Why libxl failed to complete the domain, as soon as that is known. The domain cannot be activated then, but
     /// [`to_image`](Self::to_image) has the guest.
     pub fn failure(&mut self) -> Option<String> {
+        // libxl destroys what it cannot complete, and says so a little later.
+        if self.build.is_completing() && matches!(self.look(), Err(StandbyError::Lost { .. })) {
+            self.build.await_end(ENDED_MAX);
+        }
         self.build.failure()
     }
 

@@ -159,3 +159,22 @@ fn a_domain_that_ran_is_not_tried_again() {
     let error = standby.activate().unwrap_err();
     assert!(!standby.may_try_again(&error), "{error}");
 }
+
+/// libxl destroys a domain that it cannot complete, some time before its xl ends.
+#[test]
+fn a_domain_that_libxl_gave_up_is_gone_before_libxl_says_so_and_its_image_is_kept() {
+    let (_port, said, mut standby) = standby();
+    let (give_up, given_up) = std::sync::mpsc::channel::<()>();
+    standby.build = Build::Completing(std::thread::spawn(move || {
+        let _ = given_up.recv();
+        std::thread::sleep(Duration::from_millis(100));
+        Err(build::Incomplete::Refused("the bridge is missing".into()))
+    }));
+    assert_eq!(standby.failure(), None, "libxl is at it, and the domain stands");
+    assert_eq!(standby.check(), None);
+    *said.lock().unwrap() = None;
+    drop(give_up);
+    let why = standby.failure().expect("what is gone is asked about");
+    assert!(why.contains("the bridge is missing") && standby.has_image(), "{why}");
+    assert!(standby.to_image().is_some());
+}

@@ -162,6 +162,9 @@ impl ReceiveThread {
     }
 
     fn part(&mut self, part: &EpochPart<Vec<u8>>) {
+        if matches!(part, EpochPart::End(_)) {
+            self.fall_back();
+        }
         self.take_in_writes(part);
         match part {
             EpochPart::Writes { .. } | EpochPart::WritesEnd(_) | EpochPart::Ask { .. }
@@ -186,6 +189,7 @@ impl ReceiveThread {
 
     /// A complete epoch is acked only if the image could be activated at that moment.
     fn look_again(&mut self, generation: Generation, epoch: Epoch) {
+        self.fall_back();
         let error = match self.receiver.check_sink() {
             Ok(()) if self.receiver.newest_complete() == Some(epoch) => {
                 return self.reporter.tell(Report::Complete { generation, epoch });
@@ -388,14 +392,7 @@ impl ReceiveThread {
             }
         }
         self.receiver.commit_telling(epoch, |pfn| self.copy.changed(pfn));
-        if let Some((why, image)) = self.receiver.sink_mut().fall_back() {
-            *self.receiver.sink_mut() = Box::new(InMemory::new(image, self.held.host.clone()));
-            tracing::warn!(
-                guest = self.held.name,
-                why,
-                "No domain stands by; the image is held in memory from now on, and a takeover takes longer"
-            );
-        }
+        self.fall_back();
         let committed = self.receiver.committed();
         self.reporter.tell(if committed == Some(epoch) {
             Report::Committed { epoch }
@@ -404,6 +401,18 @@ impl ReceiveThread {
             let error = format!("The image stands at {standing} after the commit of epoch {epoch}");
             Report::CommitFailed { epoch, error }
         });
+    }
+
+    /// Moves the image to memory of this process, if the host could not complete the replica. Before the replica is checked,
+    /// since what could not be completed is no fault of the image.
+    fn fall_back(&mut self) {
+        let Some((why, image)) = self.receiver.sink_mut().fall_back() else { return };
+        *self.receiver.sink_mut() = Box::new(InMemory::new(image, self.held.host.clone()));
+        tracing::warn!(
+            guest = self.held.name,
+            why,
+            "No domain stands by; the image is held in memory from now on, and a takeover takes longer"
+        );
     }
 
     fn copy(&self) -> Option<Committed> {
