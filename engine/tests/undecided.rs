@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running, free_address, node, witness};
-use understudy::control::{Client, GuestState, GuestStatus};
+use understudy::control::{Client, GuestState, GuestStatus, Wish};
 
 /// Asks the primary until its guest stands as wanted.
 fn wait_for(client: &Client, wanted: impl Fn(&GuestStatus) -> bool) -> GuestStatus {
@@ -58,6 +58,26 @@ fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witnes
     let (_holding, _) = node("b", directory.path(), b, &["--witness", &listen]);
     let again = wait_for(&client, |guest| guest.protected);
     assert!(again.acked > paused.acked, "the guest runs: {again:?}");
+}
+
+#[test]
+fn without_a_witness_a_guest_whose_secondary_is_lost_says_that_a_person_decides_and_how() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (free_address(), free_address());
+    let (holding, _) = node("b", directory.path(), b, &[]);
+    let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
+    let peer = format!("b={b}");
+    let (_running, _) =
+        node("a", directory.path(), a, &["--peer", &peer, "--guest", guest, "--hold-max", "500ms"]);
+    let client = Client::new(directory.path().join("a.sock"));
+    wait_for(&client, |guest| guest.protected);
+
+    kill(holding);
+    let paused = wait_for(&client, |guest| guest.state == GuestState::PausedUndecided);
+    assert!(paused.reason.contains("b was lost") && !paused.reason.contains("answer"), "{paused:?}");
+    assert!(paused.reason.contains("`understudy unprotect` lets it go on here"), "{paused:?}");
+    client.wish("g1", Wish::Unprotect).unwrap();
+    wait_for(&client, |guest| guest.state == GuestState::Unprotected);
 }
 
 fn page(metrics: SocketAddr) -> String {

@@ -111,7 +111,7 @@ pub fn read(domain: DomId) -> Result<Option<Generation>, LabelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xenstore::fake::Fake;
+    use crate::xenstore::fake::{Fake, Kind};
 
     #[test]
     fn labels_are_read_as_they_were_written_and_others_words_are_errors() {
@@ -134,5 +134,21 @@ mod tests {
         }
         put(&mut store, DomId(6), "generation", "3").unwrap();
         assert_eq!(all(&mut store, DomId(6)).unwrap(), Labels::default(), "there is no such domain");
+    }
+
+    /// "Not labelled" would let the next engine take the guest for one that nobody ever ran.
+    #[test]
+    fn a_label_for_which_xenstore_has_no_room_is_an_error_and_so_is_one_that_it_does_not_tell() {
+        let fake = Fake::start();
+        let mut store = fake.connect();
+        fake.tree().nodes.insert("/local/domain/5/name".into(), "web".into());
+        put(&mut store, DomId(5), "generation", "2").unwrap();
+        for (kind, errno) in [(Kind::Write, "ENOSPC"), (Kind::Write, "EQUOTA"), (Kind::Directory, "E2BIG")] {
+            fake.tree().refused = vec![(kind, errno)];
+            assert!(put(&mut store, DomId(5), "generation", "3").is_err(), "{errno}");
+            assert_eq!(all(&mut store, DomId(5)).unwrap().generation, Some(Generation(2)));
+        }
+        fake.tree().refused = vec![(Kind::Read, "ENOMEM")];
+        assert!(all(&mut store, DomId(5)).is_err());
     }
 }

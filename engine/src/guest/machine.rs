@@ -39,6 +39,10 @@ pub trait Machine: Send + Sync + Debug {
     fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         None
     }
+    /// What the host cannot do for the guest now, for an operator; `None` if nothing is wrong.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// Passes a frame to the guest's network card, if the loop serves its network. The guest may take it only once
     /// [`notify`](Self::notify) is called, after the last of a batch.
     fn deliver(&self, frame: &[u8]);

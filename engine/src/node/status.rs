@@ -115,7 +115,7 @@ pub(super) fn decline_words(why: Decline) -> String {
 }
 
 /// Why a guest that runs here is not protected, or what else an operator should know.
-pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> String {
+pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName, has_witness: bool) -> String {
     use primary::State;
     let wished = session.is_protection_wished();
     match session.state() {
@@ -155,10 +155,23 @@ pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> Str
         State::Protected => String::new(),
         State::LinkLost => format!("the link to {peer} is down and may come back"),
         State::MarkingStale => format!("{peer} is lost; the witness is asked to mark its copy stale"),
-        State::PausedUndecided => "neither secondary nor witness answer; the guest is paused".into(),
+        State::PausedUndecided => undecided_words(session.given_up(), peer, has_witness),
         State::SwitchingOver => format!("the guest moves to {peer}"),
         State::Ended => "the guest has ended".into(),
     }
+}
+
+/// Why a guest stands still because nobody can say that its copy may not take over. The peer may well answer.
+fn undecided_words(given_up: Option<primary::GiveUp>, peer: &NodeName, has_witness: bool) -> String {
+    let mut words = given_up.map_or_else(String::new, |why| given_up_reason(why, peer) + "; ");
+    words += &match has_witness {
+        true => "the witness does not answer, so the guest is paused; it goes on by itself".to_owned(),
+        false => format!(
+            "there is no witness to say that {peer} may not take over, so the guest is paused: `understudy unprotect` lets it \
+             go on here, once you know that {peer} does not run it; or `understudy takeover` there"
+        ),
+    };
+    words
 }
 
 fn paused_words(session: &primary::Primary) -> &'static str {
@@ -256,6 +269,25 @@ mod tests {
         let copy = Copy::Fresh { holder: NodeName("b".into()) };
         let record = Record { revision: 7, generation: Generation(2), owner: NodeName("a".into()), copy };
         assert_eq!(record_words(&record), "a may run it in generation 2, and the copy at b may take over");
+    }
+
+    #[test]
+    fn a_guest_that_stands_still_undecided_says_what_was_lost_and_who_decides() {
+        use primary::GiveUp;
+        let said = |why, has_witness| undecided_words(Some(why), &NodeName("b".into()), has_witness);
+        let lost = said(GiveUp::PeerLost, true);
+        assert!(lost.contains("b was lost") && lost.contains("the witness does not answer"), "{lost}");
+        // The peer answers all the time.
+        for has_witness in [true, false] {
+            let broken = said(GiveUp::Broken, has_witness);
+            assert!(broken.starts_with("what copies the guest had failed; "), "{broken}");
+            assert!(
+                !broken.contains("lost") && !broken.contains("neither") && !broken.contains("  "),
+                "{broken}"
+            );
+            assert_eq!(broken.contains("`understudy unprotect`"), !has_witness, "{broken}");
+            assert_eq!(broken.contains("the witness does not answer"), has_witness, "{broken}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use super::connection::Connection;
 use super::wire::{self, Kind, Message};
-use super::{StoreError, WatchEvent};
+use super::{StoreError, WATCH, WatchEvent};
 use crate::calls;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -69,9 +69,19 @@ impl Xenstore {
     /// Watches a node and everything below it. Each change produces an event with this token. The first event comes at
     /// once, whether or not the node exists.
     pub fn watch(&mut self, path: &str, token: &str) -> Result<(), StoreError> {
-        let asked = Asked { what: "watch", subject: path };
+        let asked = Asked { what: WATCH, subject: path };
         let parts: [&[u8]; 4] = [wire::name(path)?, b"\0", wire::name(token)?, b"\0"];
         self.ask(Kind::Watch, NO_TRANSACTION, &parts, asked).map(drop)
+    }
+
+    /// [`watch`](Self::watch) for a caller that can also look by itself: a refusal, such as of a quota that is used up, is
+    /// returned. Then no event comes, and the caller has to look from time to time.
+    pub fn watch_if_allowed(&mut self, path: &str, token: &str) -> Result<Option<StoreError>, StoreError> {
+        match self.watch(path, token) {
+            Ok(()) => Ok(None),
+            Err(refusal) if refusal.is_refusal() => Ok(Some(refusal)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Ends a watch. Events with this token that were not taken yet are dropped, so give each watch its own token.

@@ -1,8 +1,9 @@
-//! A xenstored for tests: a real socket with a tree of its own, which drops connections on demand.
+//! A xenstored for tests: a real socket with a tree of its own, which drops connections and refuses requests on demand.
 //!
-//! Not here: permissions, watches, quotas, transactions that conflict.
+//! Not here: permissions, watches, transactions that conflict.
 
-use super::wire::{self, Kind};
+use super::wire;
+pub(crate) use super::wire::Kind;
 use super::{Reopening, Xenstore};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -18,6 +19,8 @@ pub(crate) struct Tree {
     pub(crate) resumed: Vec<String>,
     /// Connections to drop at the next RESUME instead of answering.
     pub(crate) hang_ups: u32,
+    /// Answers, each the name of an errno, to every request of these kinds: a quota that is used up.
+    pub(crate) refused: Vec<(Kind, &'static str)>,
     on_write: Option<OnWrite>,
 }
 
@@ -92,7 +95,10 @@ fn answer(message: &wire::Message, tree: &mut Tree) -> Option<Vec<u8>> {
     let text = String::from_utf8_lossy(&message.payload).into_owned();
     let (path, value) = text.split_once('\0').unwrap_or((&text, ""));
     let below = format!("{path}/");
-    let (kind, payload) = if message.is(Kind::Read) {
+    let refused = tree.refused.iter().find(|(kind, _)| message.is(*kind));
+    let (kind, payload) = if let Some((_, errno)) = refused {
+        (Kind::Error, format!("{errno}\0"))
+    } else if message.is(Kind::Read) {
         match tree.nodes.get(path) {
             Some(value) => (Kind::Read, value.clone()),
             None => (Kind::Error, "ENOENT\0".into()),

@@ -38,7 +38,7 @@ pub enum StoreError {
     #[error("No xenstore here: {}. Is xenstored running (`systemctl status xenstored`), and this dom0?", tried(.0))]
     Unreachable(Vec<(PathBuf, io::Error)>),
     /// Xenstore refused; `name` is the name of an errno.
-    #[error("Xenstore refused to {what} {subject}: {name}{}", advice(.name))]
+    #[error("Xenstore refused to {what} {subject}: {name}{}", advice(.what, .name))]
     Refused {
         /// What was asked, as a verb.
         what: &'static str,
@@ -79,11 +79,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether xenstore answered, and refused. The connection may be used further.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     /// Whether xenstore refused with the errno of this name.
     fn is(&self, errno: &str) -> bool {
         matches!(self, Self::Refused { name, .. } if name == errno)
     }
 }
+
+/// The verb of a request for a watch.
+const WATCH: &str = "watch";
 
 fn tried(places: &[(PathBuf, io::Error)]) -> String {
     let place = |(path, error): &(PathBuf, io::Error)| format!("{}: {error}", path.display());
@@ -91,11 +99,13 @@ fn tried(places: &[(PathBuf, io::Error)]) -> String {
 }
 
 /// Advice about a refusal; empty if its name says enough.
-fn advice(name: &str) -> &'static str {
-    match name {
-        "EACCES" | "EPERM" => ". Run this as root in dom0",
-        "ENOSPC" | "EQUOTA" => ". A quota of xenstored is used up (`xenstore-control quota`)",
-        "E2BIG" => ". The answer is longer than one message can be",
+fn advice(what: &str, name: &str) -> &'static str {
+    match (what, name) {
+        (_, "EACCES" | "EPERM") => ". Run this as root in dom0",
+        (_, "ENOSPC" | "EQUOTA") | (WATCH, "E2BIG") => {
+            ". A quota of xenstored is used up (`xenstore-control quota`)"
+        }
+        (_, "E2BIG") => ". The answer is longer than one message can be",
         _ => "",
     }
 }
@@ -143,4 +153,56 @@ pub struct WatchEvent {
     pub path: String,
     /// The token of the watch.
     pub token: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fake::{Fake, Kind};
+    use super::*;
+
+    /// An error of each request, and the connection goes on.
+    #[test]
+    fn a_quota_that_is_used_up_is_an_error_in_words_and_never_an_answer() {
+        let fake = Fake::start();
+        let mut store = fake.connect();
+        store.write("/a/b", "as it was").unwrap();
+        fake.tree().refused = vec![
+            (Kind::Write, "ENOSPC"),
+            (Kind::Mkdir, "EQUOTA"),
+            (Kind::Watch, "E2BIG"),
+            (Kind::TransactionStart, "ENOSPC"),
+        ];
+        let is_told = |refused: Result<(), StoreError>| {
+            let error = refused.expect_err("nothing was done");
+            assert!(error.is_refusal() && error.to_string().contains("quota of xenstored"), "{error}");
+        };
+        is_told(store.write("/a/b", "another"));
+        is_told(store.mkdir("/a/c"));
+        is_told(store.watch("/a", "token"));
+        is_told(store.transaction(|_| -> Result<(), StoreError> { panic!("there is no transaction") }));
+        assert_eq!(store.read("/a/b").unwrap().as_deref(), Some("as it was"));
+        // Changes that are refused at their end were not made.
+        fake.tree().refused = vec![(Kind::TransactionEnd, "ENOSPC")];
+        is_told(store.transaction(|transaction| transaction.read("/a/b").map(drop)));
+        fake.tree().refused.clear();
+        store.write("/a/b", "another").unwrap();
+        assert_eq!(store.read("/a/b").unwrap().as_deref(), Some("another"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_absent_and_what_cannot_be_watched_is_told() {
+        let fake = Fake::start();
+        let mut store = fake.connect();
+        fake.tree().refused =
+            vec![(Kind::Read, "ENOMEM"), (Kind::Directory, "ENOMEM"), (Kind::Watch, "E2BIG")];
+        assert!(store.read("/a").is_err() && store.directory("/a").is_err());
+        let refusal = store.watch_if_allowed("/a", "token").unwrap().expect("it is refused");
+        assert!(refusal.to_string().contains("refused to watch /a: E2BIG"), "{refusal}");
+        assert_eq!(
+            store.next_event(Some(std::time::Duration::ZERO)).unwrap(),
+            None,
+            "the connection goes on"
+        );
+        assert!(store.watch_if_allowed("", "token").is_err(), "other errors are errors");
+    }
 }

@@ -23,7 +23,7 @@ pub(super) const MESSAGE_MAX: usize = HEADER_BYTES + PAYLOAD_MAX;
 /// The type of a message, `enum xsd_sockmsg_type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory = 1,
     Read = 2,
     Watch = 4,

@@ -55,6 +55,9 @@ impl Machine for Through {
     fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         self.machine.reopen()
     }
+    fn trouble(&self) -> Option<String> {
+        self.machine.trouble()
+    }
     fn deliver(&self, frame: &[u8]) {
         self.heard.hear(frame, |frame| self.traffic.deliver(frame));
     }

@@ -10,7 +10,8 @@
 //! The toolstack writes a card's nodes before the guest can send by the card, so a card that joins is normally held
 //! before its first frame. The cards of a standby domain are followed from its creation, so that nothing leaves even if
 //! somebody lets it run. An interface appears some time after its nodes, and is looked for until it does. Once a second
-//! everything is checked anyway, because a queue may have failed.
+//! everything is checked anyway, because a queue may have failed. If xenstore refuses a watch, because a quota is used up or it
+//! has no memory, the cards are looked at more often, and [`Unwatched`] tells an operator.
 
 use super::ended::Ended;
 use super::error::XenGuestError;
@@ -37,6 +38,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks for an interface that is announced, or that may leak: shorter than a guest takes to use a new
 /// card.
 const LOOK_SOON: Duration = Duration::from_millis(10);
+
+/// Time between two looks where xenstore announces nothing, and how long until it is asked again to.
+const LOOK_UNWATCHED: Duration = Duration::from_millis(100);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The token of the watch for domains that end.
 const END: &str = "end";
@@ -85,6 +90,33 @@ impl Renewed {
     }
 }
 
+/// Why xenstore does not announce a guest's cards and its end, for an operator.
+#[derive(Clone, Default, Debug)]
+pub(in crate::guest) struct Unwatched(Arc<Mutex<Option<String>>>);
+
+impl Unwatched {
+    /// In words; `None` if nothing is wrong.
+    pub(in crate::guest) fn words(&self) -> Option<String> {
+        let refusal = self.0.lock();
+        refusal.as_ref().map(|refusal| {
+            format!("a network card that is plugged in may send a moment before it is held, since it is not announced: {refusal}")
+        })
+    }
+
+    /// Takes down how the watches were set. Logged when it changes.
+    fn is(&self, domain: DomId, refusal: Option<String>) {
+        let mut known = self.0.lock();
+        match (&*known, &refusal) {
+            (None, Some(why)) => {
+                tracing::error!(%domain, why, "The guest's network cards are not announced; they are looked at ten times a second");
+            }
+            (Some(_), None) => tracing::info!(%domain, "The guest's network cards are announced again"),
+            _ => {}
+        }
+        *known = refusal;
+    }
+}
+
 /// A domain whose cards are followed.
 pub(in crate::guest) struct Watched {
     pub(in crate::guest) xen: Xen,
@@ -97,6 +129,7 @@ pub(in crate::guest) struct Follower {
     watched: Watched,
     renewed: Renewed,
     ended: Ended,
+    unwatched: Unwatched,
     /// The cards in the guest's configuration as the loop has it.
     known: Value,
     /// Interfaces already compared with the configuration.
@@ -106,10 +139,17 @@ pub(in crate::guest) struct Follower {
 }
 
 impl Follower {
-    /// For a guest with this `config`. Another configuration goes to `renewed`, the guest's end to `ended`.
-    pub(in crate::guest) fn new(watched: Watched, config: &[u8], renewed: Renewed, ended: Ended) -> Self {
+    /// For a guest with this `config`. Another configuration goes to `renewed`, the guest's end to `ended`, and a watch that is
+    /// refused to `unwatched`.
+    pub(in crate::guest) fn new(
+        watched: Watched,
+        config: &[u8],
+        renewed: Renewed,
+        ended: Ended,
+        unwatched: Unwatched,
+    ) -> Self {
         let known = cards_in(config);
-        Self { watched, renewed, ended, known, looked_at: None, begun: Instant::now() }
+        Self { watched, renewed, ended, unwatched, known, looked_at: None, begun: Instant::now() }
     }
 
     /// Makes `output` follow the cards for as long as somebody else holds it.
@@ -132,9 +172,15 @@ impl Follower {
     fn watch(&mut self, output: &OutputWatch) -> Result<(), StoreError> {
         let mut store = Xenstore::open()?;
         let domain = self.watched.domain;
-        store.watch(&vifs::watched_path(domain), "cards")?;
-        store.watch("@releaseDomain", END)?;
-        loop {
+        let refusals = [
+            store.watch_if_allowed(&vifs::watched_path(domain), "cards")?,
+            store.watch_if_allowed("@releaseDomain", END)?,
+        ];
+        let refusal = refusals.into_iter().flatten().next().map(|refusal| refusal.to_string());
+        let ask_at = refusal.is_some().then(|| Instant::now() + ASK_AGAIN);
+        let look_every = if refusal.is_some() { LOOK_UNWATCHED } else { LOOK_EVERY };
+        self.unwatched.is(domain, refusal);
+        while ask_at.is_none_or(|at| Instant::now() < at) {
             self.ended.look(&self.watched.xen, domain);
             let vifs = vifs::vifs(&mut store, domain)?;
             let cards: Vec<_> = vifs.into_iter().flat_map(interfaces).collect();
@@ -147,8 +193,9 @@ impl Follower {
             } else {
                 self.compare(cards);
             }
-            self.wait(&mut store, if soon { LOOK_SOON } else { LOOK_EVERY })?;
+            self.wait(&mut store, if soon { LOOK_SOON } else { look_every })?;
         }
+        Ok(())
     }
 
     /// Waits at most `time_max` for news of the cards. Every domain of the host that ends is reported; that alone is no

@@ -61,6 +61,15 @@ pub enum XenGuestError {
     /// Somebody has paused the guest.
     #[error("it is paused; unpause it if it may run here")]
     Paused,
+    /// A PV guest that was taken over here and not let run yet did not say where its memory is.
+    #[error(
+        "its engine died before it let the guest run here, which then did not show where its memory is: {why}. See that it \
+         does not run elsewhere, and `xl unpause` it; nothing that it sends gets out before it is taken in"
+    )]
+    NotRunYet {
+        /// Why the last attempt to find it failed.
+        why: Box<Self>,
+    },
     /// Another engine runs the guest.
     #[error("an engine runs it (process {pid}); `understudy unprotect` there ends that")]
     RunByEngine {

@@ -2,7 +2,7 @@
 //!
 //! Not here: how it is found, built and checkpointed ([`xen`](crate::guest::xen)).
 
-use super::cards::Renewed;
+use super::cards::{Renewed, Unwatched};
 use super::ended::Ended;
 use super::noted::Noted;
 use super::remake::Remake;
@@ -25,6 +25,7 @@ pub struct XenMachine {
     /// Whether we have paused it. Xen counts pauses, but a machine is paused once.
     is_paused: AtomicBool,
     renewed: Renewed,
+    unwatched: Unwatched,
     settled: Settled,
     /// Makes the source again; set once there is one.
     remake: OnceLock<Remake>,
@@ -49,6 +50,7 @@ impl XenMachine {
             name: name.to_owned(),
             is_paused: AtomicBool::new(is_paused),
             renewed: Renewed::new(waker.clone()),
+            unwatched: Unwatched::default(),
             settled: Settled::not_yet(waker.clone()),
             remake: OnceLock::new(),
             ended: Ended::not_yet(waker.clone()),
@@ -63,6 +65,10 @@ impl XenMachine {
 
     pub(in crate::guest) fn renewed(&self) -> &Renewed {
         &self.renewed
+    }
+
+    pub(in crate::guest) fn unwatched(&self) -> &Unwatched {
+        &self.unwatched
     }
 
     pub(in crate::guest) fn ended(&self) -> &Ended {
@@ -156,6 +162,10 @@ impl Machine for XenMachine {
 
     fn take_renewed(&self) -> Option<Vec<u8>> {
         self.renewed.take()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.unwatched.words()
     }
 
     fn deliver(&self, _frame: &[u8]) {

@@ -14,6 +14,7 @@ mod build;
 mod cards;
 mod ended;
 mod error;
+mod first_run;
 mod host_lock;
 mod late_source;
 mod machine;
@@ -135,7 +136,7 @@ impl XenHost {
             return Err(NotFound::Absent);
         };
         self.claim(domain)?;
-        let past = self.past(domain)?;
+        let mut past = self.past(domain)?;
         if past.is_none() && is_starting(domain) {
             return Err(NotFound::Starting);
         }
@@ -145,11 +146,17 @@ impl XenHost {
         // The domain may be as a dead engine has left it.
         let machine = Arc::new(self.machine(domain, name, info.is_some_and(|info| info.is_paused())));
         let alive = Alive::default();
-        let (source, compared_bytes) = self.source(&guest, how, alive.clone())?;
+        let output = self.outputs.interfaces(Epoch(0));
+        let runs_first = past.is_some() && info.is_some_and(|info| first_run::is_due(guest.kind, &info));
+        let (source, compared_bytes) = if runs_first {
+            past = past.map(|past| PreviousRun { is_halted: false, ..past });
+            self.run_first(&guest, how, &alive, &machine, &output)?
+        } else {
+            self.source(&guest, how, alive.clone())?
+        };
         machine.remade_by(self.remake(&alive, &guest, how));
         // Last: a guest that cannot be protected keeps its network.
-        let output = self.outputs.interfaces(Epoch(0));
-        if let Err(why) = self.hold(domain, &guest.config, &machine, &output) {
+        if !runs_first && let Err(why) = self.hold(domain, &guest.config, &machine, &output) {
             // The guest of an earlier engine stays cut off: another host may run it.
             if past.is_none() {
                 output.let_go();
@@ -218,9 +225,9 @@ impl XenHost {
         let start = || {
             let name = machine.name().to_owned();
             let watched = cards::Watched { xen: self.xen.clone(), domain, name };
-            let follower =
-                cards::Follower::new(watched, config, machine.renewed().clone(), machine.ended().clone());
-            follower.follow(output)
+            let (renewed, ended) = (machine.renewed().clone(), machine.ended().clone());
+            let unwatched = machine.unwatched().clone();
+            cards::Follower::new(watched, config, renewed, ended, unwatched).follow(output)
         };
         Ok(machine.followed_by(start)?)
     }

@@ -28,7 +28,7 @@ use understudy_xen::xl::XlGuest;
 
 /// How long to wait for the memory of a guest that was started here: a PV guest's can be found only once the guest has
 /// told Xen where its tables are on this host. Its output waits meanwhile.
-const SOURCE_MAX: Duration = Duration::from_secs(10);
+pub(super) const SOURCE_MAX: Duration = Duration::from_secs(10);
 
 impl XenHost {
     /// How to make its source again.

@@ -172,7 +172,7 @@ impl GuestDriver for PrimaryGuest {
             Wish::Protect => primary::Wish::Protect,
             Wish::Unprotect => primary::Wish::Unprotect,
             Wish::Switchover if state != State::Protected => {
-                return Err(OrderError::NotProtected { guest, why: self.reason() });
+                return Err(OrderError::NotProtected { guest, why: self.reason(has_witness) });
             }
             Wish::Switchover => primary::Wish::Switchover,
             Wish::Reclaim | Wish::Discard if !self.session.awaits_person() => {
@@ -220,12 +220,12 @@ impl GuestDriver for PrimaryGuest {
         (self.compared_bytes > 0) == (how == FindChanges::Compare)
     }
 
-    fn status(&mut self, now: Time, _has_witness: bool) -> GuestStatus {
+    fn status(&mut self, now: Time, has_witness: bool) -> GuestStatus {
         let mut status =
             status::blank(&self.name, GuestRole::Primary, &self.peer, self.session.state().into());
         self.measure();
         self.meter.fill(&mut status);
-        self.fill(&mut status, now);
+        self.fill(&mut status, now, has_witness);
         status
     }
 

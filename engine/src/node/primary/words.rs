@@ -12,8 +12,8 @@ use understudy_session::{Mode, Time};
 
 impl PrimaryGuest {
     /// Why the guest is not protected, or what else an operator should know.
-    pub(in crate::node) fn reason(&self) -> String {
-        let said = status::primary_reason(&self.session, &self.peer);
+    pub(in crate::node) fn reason(&self, has_witness: bool) -> String {
+        let said = status::primary_reason(&self.session, &self.peer, has_witness);
         let broken = self.broken.as_ref().map(|broken| format!("nothing can copy it: {}", broken.why));
         let refusal = self.offer.refusal.as_ref();
         let said = match refusal {
@@ -26,6 +26,7 @@ impl PrimaryGuest {
         };
         let cards = self.output.unheld();
         let mut words: Vec<String> = cards.iter().map(status::unheld_reason).collect();
+        words.extend(self.machine.as_ref().and_then(|machine| machine.trouble()));
         words.extend(self.gate_reason());
         words.extend(self.defect_reason());
         words.extend(broken);
@@ -36,7 +37,7 @@ impl PrimaryGuest {
     }
 
     /// Adds what only this role knows.
-    pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time) {
+    pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time, has_witness: bool) {
         status.protected = self.session.state() == State::Protected && self.defect.is_none();
         status.wished = self.session.is_protection_wished();
         let pacing = self.session.pacing();
@@ -44,7 +45,7 @@ impl PrimaryGuest {
         status.pacing = PacingSettings::from(pacing).to_string();
         status.paced_by = self.session.paced_by().map(|by| by.name().into());
         status.compared_bytes = self.compared_bytes;
-        status.reason = self.reason();
+        status.reason = self.reason(has_witness);
         status.generation = self.session.generation().0;
         status.epoch = self.session.newest_captured().map(|epoch| epoch.0);
         status.acked = self.session.acked().map(|epoch| epoch.0);

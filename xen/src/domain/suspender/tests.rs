@@ -3,7 +3,7 @@
 use super::*;
 use crate::abi::domctl::{self, DomainFlags};
 use crate::simulated::{Asked, Simulated, set_payload, suspended_flags};
-use crate::xenstore::fake::Fake;
+use crate::xenstore::fake::{Fake, Kind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use zerocopy::FromZeros;
@@ -185,4 +185,25 @@ fn a_guest_that_is_paused_while_it_freezes_is_not_waited_for() {
     guest.suspender.suspend().unwrap_err();
     assert_eq!(guest.store.tree().nodes[CONTROL], "");
     assert!(!guest.suspender.is_asked_to_suspend());
+}
+
+/// A request that is out is remembered until it is withdrawn, whatever xenstore refuses meanwhile: a guest that followed it
+/// later would stand still, and nobody would resume it.
+#[test]
+fn a_guest_is_not_taken_for_suspended_or_unasked_where_a_quota_of_xenstored_is_used_up() {
+    let mut guest = Guest::new();
+    guest.store.tree().refused = vec![(Kind::Write, "ENOSPC")];
+    let error = guest.suspender.suspend().unwrap_err();
+    assert!(error.to_string().contains("quota of xenstored"), "{error}");
+    assert_eq!(guest.store.tree().nodes.get(CONTROL), None, "the guest was not asked");
+
+    guest.store.tree().refused = vec![(Kind::TransactionStart, "ENOSPC")];
+    let error = guest.suspender.suspend().unwrap_err();
+    assert!(error.to_string().contains("quota of xenstored"), "{error}");
+    assert!(guest.suspender.is_asked_to_suspend(), "it may follow at any moment");
+
+    guest.store.tree().refused.clear();
+    assert!(guest.suspender.settle().is_err(), "it does not follow");
+    assert!(!guest.suspender.is_asked_to_suspend());
+    assert_ne!(guest.store.tree().nodes.get(CONTROL).map(String::as_str), Some("suspend"));
 }
