@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   /sys/class/net/vif5.0/device ─► vif-5-0 ─► domain 5 ─┬─ Xen knows none ──────────────► nobody
+//!                                                        ├─ label: stands by ────────────► not known: perhaps the only copy
 //!                                                        ├─ label: generation, engine ───► a guest of an engine
 //!                                                        ├─ label: dead remus -b ────────► a guest that is not protected
 //!                                                        └─ anything else ───────────────► not known
@@ -18,7 +19,7 @@ use std::path::Path;
 use understudy_checkpoint::Generation;
 use understudy_xen::domain_labels::{self, LabelError, Labels};
 use understudy_xen::xenstore::{StoreError, Xenstore};
-use understudy_xen::{DomId, Xen, XenError, vifs};
+use understudy_xen::{DomId, Xen, XenError, standby, vifs};
 
 /// A domain that an engine ran.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +56,8 @@ pub(super) struct Seen {
     domain: DomId,
     name: String,
     marks: Labels,
+    /// It was made to stand by, and has no past of its own.
+    stands_by: bool,
     interfaces: Vec<String>,
 }
 
@@ -138,10 +141,11 @@ fn seen(store: &mut Xenstore) -> Result<Vec<Seen>, NotSeen> {
     for domain in store.directory("/local/domain")? {
         let domain = DomId(domain.parse().map_err(|_| NotSeen::NoNumber(domain))?);
         let marks = domain_labels::all(store, domain)?;
+        let stands_by = standby::stands_by(store, domain)?;
         let name = store.read(&format!("/local/domain/{domain}/name"))?;
         let cards = vifs::vifs(store, domain)?;
         let interfaces = cards.into_iter().flat_map(|card| [Some(card.name), card.tap]).flatten().collect();
-        domains.push(Seen { domain, name: name.unwrap_or_default(), marks, interfaces });
+        domains.push(Seen { domain, name: name.unwrap_or_default(), marks, stands_by, interfaces });
     }
     Ok(domains)
 }
@@ -165,14 +169,19 @@ fn of_domain(domain: DomId, lives: Result<bool, impl Display>, domains: &[Seen])
     match (lives, domains.iter().find(|seen| seen.domain == domain)) {
         (Err(why), _) => Behind::Unknown(why.to_string()),
         (Ok(false), _) => Behind::Nobody(format!("its domain {domain} is gone")),
-        (Ok(true), None) => Behind::Unknown(format!("xenstore does not know domain {domain}, which runs")),
+        (Ok(true), None) => {
+            Behind::Unknown(format!("xenstore does not know domain {domain}, which is there"))
+        }
         (Ok(true), Some(seen)) => of_seen(seen),
     }
 }
 
 fn of_seen(seen: &Seen) -> Behind {
-    let Seen { domain, name, marks, .. } = seen;
+    let Seen { domain, name, marks, stands_by, .. } = seen;
     match (marks.generation, marks.engine, marks.blackhole) {
+        _ if *stands_by => Behind::Unknown(format!(
+            "it is a card of {name} (domain {domain}), a copy that stands by or was to become its guest: decide about that domain"
+        )),
         (None, None, Some(process)) => match process.runs() {
             Ok(false) => Behind::Nobody(format!(
                 "{name} (domain {domain}) was not protected, but looked at by `remus -b`"
@@ -181,7 +190,7 @@ fn of_seen(seen: &Seen) -> Behind {
             Err(error) => Behind::Unknown(format!("whether process {} runs: {error}", process.pid)),
         },
         (None, None, None) => Behind::Unknown(format!(
-            "{name} (domain {domain}) runs behind it and says nothing of an engine, which held its output all the same"
+            "{name} (domain {domain}) is behind it and says nothing of an engine, which held its output all the same"
         )),
         (generation, ..) => Behind::Guest(Marked { name: name.clone(), domain: *domain, generation }),
     }
@@ -206,7 +215,7 @@ mod tests {
 
     fn seen(domain: u16, marks: Labels) -> Seen {
         let interfaces = vec![format!("vif{domain}.0"), format!("vif{domain}.0-emu")];
-        Seen { domain: DomId(domain), name: format!("guest{domain}"), marks, interfaces }
+        Seen { domain: DomId(domain), name: format!("guest{domain}"), marks, stands_by: false, interfaces }
     }
 
     fn run_under(generation: u64) -> Labels {
@@ -247,6 +256,25 @@ mod tests {
             of(Labels { generation: Some(Generation(1)), ..had_by_remus(gone()) }),
             Behind::Guest(_)
         ));
+    }
+
+    /// A copy that stands by is paused: nobody may be told that it runs.
+    #[test]
+    fn a_domain_that_stands_by_is_no_guest_that_runs() {
+        for marks in [Labels::default(), run_under(3)] {
+            let copy = Seen { name: "web--incoming".into(), stands_by: true, ..seen(5, marks) };
+            let behind = of_domain(DomId(5), Ok::<_, &str>(true), &[copy]);
+            let Behind::Unknown(why) = behind else { panic!("it may be the only copy: {behind:?}") };
+            assert!(
+                why.contains("web--incoming") && why.contains("stands by") && !why.contains("run"),
+                "{why}"
+            );
+        }
+        let silent = of_domain(DomId(6), Ok::<_, &str>(true), &[seen(6, Labels::default())]);
+        assert!(
+            matches!(&silent, Behind::Unknown(why) if !why.contains("runs")),
+            "it may be paused: {silent:?}"
+        );
     }
 
     #[test]
