@@ -174,6 +174,7 @@ impl PrimaryGuest {
         }
         self.output.tell_at(self.session.tell_at());
         while let Some(Waiting { answers, bare }) = self.output.take_waiting() {
+            output_log::waits(&self.name, answers);
             self.handle(Input::OutputWaits(primary::Waiting { answers, bare }), cx);
             self.output.tell_at(self.session.tell_at());
         }
@@ -231,6 +232,7 @@ impl PrimaryGuest {
             Report::Captured { epoch, pause, dirty_pages } => {
                 self.capturing = None;
                 output_log::cut(&self.name, epoch, pause.cut_at);
+                output_log::runs(&self.name, epoch);
                 if let Some(by) = self.session.paced_by() {
                     self.meter.paced(by.name());
                 }
@@ -262,6 +264,7 @@ impl PrimaryGuest {
             }
             Report::Seeding { pages } => self.seeding(pages),
             Report::Encoded { epoch, kind, encoded } => {
+                output_log::sent(&self.name, epoch);
                 self.meter.encoder_takes(encoded.shadow_bytes, encoded.staging_bytes);
                 self.unacked.push(epoch, encoded.link_bytes);
                 self.meter.encoded(&encoded.stats);
@@ -389,6 +392,7 @@ impl PrimaryGuest {
             self.full_sync = Some(FullSync::new(now, passed));
         }
         self.capturing = Some(epoch);
+        output_log::begun(&self.name, epoch);
         let order = CaptureOrder { generation, epoch, capture, stay_paused, now, outlet };
         let ordered = self.protector.as_ref().map_or(Err(Stuck), |protector| protector.capture(order));
         if let Err(stuck) = ordered {
