@@ -5,6 +5,7 @@ use understudy_checkpoint::Epoch;
 use understudy_session::Span;
 use understudy_session::primary::State;
 use understudy_tests::drivers::exhaustive::{events_until, faults, faults_of_pairs, strike_after};
+use understudy_tests::drivers::fate::Fate;
 use understudy_tests::drivers::faults::{Fault, Moment};
 use understudy_tests::drivers::judge::Invariant;
 use understudy_tests::drivers::mutant::Mutant;
@@ -12,7 +13,6 @@ use understudy_tests::drivers::network::{LINK, WITNESS, witness_channel};
 use understudy_tests::drivers::pair::{A, B, Pair};
 use understudy_tests::drivers::run::{plain_settings, settings_with_copies};
 use understudy_tests::drivers::settings::Settings;
-use understudy_tests::drivers::standing::Fate;
 use understudy_tests::drivers::{Options, run_seed, run_seeds};
 
 /// Seeds in every run. Each is about 1.2 s of virtual time, 3,900 events and 10 to 14 ms of a processor.

@@ -2,9 +2,9 @@
 //! carries them out with the engine's own code when their virtual time has come.
 
 use super::GuestId;
-use super::context::guest_of;
 use super::guest::{SharedDomain, State};
 use super::mutant::Mutant;
+use super::names::guest_of;
 use super::yard::SharedYard;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

@@ -3,8 +3,8 @@
 
 use super::GuestId;
 use super::frame::Frame as GuestsFrame;
-use super::host::{guest_name, name};
 use super::mutant::Mutant;
+use super::names::{guest_of, name};
 use super::settings::Settings;
 use std::collections::VecDeque;
 use understudy::guest::LoopWaker;
@@ -154,11 +154,6 @@ impl SimContext {
             message => message,
         }
     }
-}
-
-/// The guest of this name.
-pub(super) fn guest_of(name: &str) -> GuestId {
-    usize::from(name != guest_name(0))
 }
 
 impl Context for SimContext {

@@ -6,12 +6,11 @@
 //! ```
 
 use super::card::Card;
-use super::context::guest_of;
 use super::frame::Frame;
 use super::guest::{SharedDomain, State};
 use super::mutant::Mutant;
+use super::names::guest_of;
 use super::yard::SharedYard;
-use std::fmt;
 use std::sync::Arc;
 use understudy::guest::{
     BoxedSource, CopyCard, Heard, HeldOutput, HostCopy, LoopWaker, NotBegun, RunningGuest, Start, Through,
@@ -21,16 +20,6 @@ use understudy_checkpoint::domain::{DomainError, DomainState, LiveCopy};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Generation, Page, PageEntry, Pfn};
 use understudy_lab::Port;
-
-/// Where a guest sends to that is, or was, a copy.
-#[derive(Clone)]
-pub struct SharedPort(pub Arc<dyn Port>);
-
-impl fmt::Debug for SharedPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Port")
-    }
-}
 
 /// A copy, until it is the guest or is dropped.
 #[derive(Debug)]

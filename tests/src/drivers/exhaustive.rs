@@ -1,14 +1,15 @@
 //! Every node crashed, every connection cut, after every single event of the first epochs.
 
 use super::cluster::Cluster;
+use super::fate::Fate;
 use super::faults::{Fault, Thread};
-use super::guest::Trouble;
+use super::harm::Trouble;
 use super::judge::Violation;
 use super::network::{LINK, NODES, witness_channel};
+use super::options::Options;
 use super::rng::Rng;
-use super::run::{Options, finish};
+use super::run::finish;
 use super::settings::Settings;
-use super::standing::Fate;
 use understudy_checkpoint::Epoch;
 use understudy_session::{Span, Time};
 

@@ -12,8 +12,9 @@
 mod source;
 
 use super::card::Card;
-use super::copy::SharedPort;
 use super::frame::Frame;
+use super::harm::Trouble;
+use super::port::SharedPort;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy::guest::{BoxedSource, Heard, HeldOutput, HostError, Machine, Replica};
@@ -78,24 +79,6 @@ pub struct Step {
     pub to: u64,
     /// The request that it took from its card.
     pub request: Option<u64>,
-}
-
-/// A fault of captures.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Trouble {
-    /// No fault.
-    #[default]
-    None,
-    /// The next capture fails.
-    Once,
-    /// Captures fail until a full sync starts a new log: the log is lost.
-    LogLost,
-    /// Captures fail for good.
-    ForEver,
-    /// The next capture asks the guest to suspend and gives up waiting; the guest suspends some steps later.
-    SuspendsLate,
-    /// In the next capture a page cannot be mapped.
-    UnmappedPage,
 }
 
 /// What a mutant does wrong to a guest.

@@ -5,7 +5,7 @@ use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
 use super::faults::{Amnesia, Fault};
-use super::guest::Trouble;
+use super::harm::Trouble;
 use super::host::Item;
 use super::network::{ENDS, LINK, NODES, WITNESS};
 use understudy::control::Wish;

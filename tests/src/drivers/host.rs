@@ -10,10 +10,12 @@
 //! Not here: what the judges see of a host (`view`).
 
 use super::bench::{SharedBench, SimWorkers};
-use super::context::{Said, SimContext, guest_of};
+use super::context::{Said, SimContext};
 use super::frame::Frame;
+use super::harm::Harm;
 use super::mutant::Mutant;
-use super::settings::Settings;
+use super::names::{guest_name, name};
+use super::settings::{BUFFER_BYTES_MAX, Settings};
 use super::yard::SharedYard;
 use super::{GUESTS, GuestId, HostId};
 use crossbeam::channel::{Receiver, unbounded};
@@ -26,13 +28,10 @@ use understudy::guest::{Encoded, LoopWaker, OutputMaker, PauseTimes, Report, Run
 use understudy::node::{Glance, Guests, Inbound};
 use understudy_checkpoint::epoch::EpochPart;
 use understudy_session::primary::Pacing;
-use understudy_session::{Mode, NodeName, Record, Time, WitnessReply};
+use understudy_session::{Mode, Record, Time, WitnessReply};
 
 /// Most frames that a host's queue holds.
 pub const FRAMES_MAX: usize = 512;
-/// Bytes for uncommitted epochs.
-pub const BUFFER_BYTES_MAX: usize = 1 << 20;
-
 /// The time at which a mutant's timers stop.
 const CLOCK_STANDS_AT: Time = Time(200_000_000);
 
@@ -93,15 +92,6 @@ pub struct Host {
     pub(super) told: [Option<Record>; GUESTS],
     /// Swaps that a mutant has pretended.
     pub(super) pretended: [u64; GUESTS],
-}
-
-/// What is wrong with an arriving epoch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Harm {
-    /// A batch has a wrong byte.
-    Damage,
-    /// It is larger than the receiver accepts.
-    TooLarge,
 }
 
 /// Replaces times measured by this machine's clock, which differ between runs, by fixed ones.
@@ -230,7 +220,7 @@ impl Engine {
             let what = if self.mutant == Some(Mutant::DamageUnnoticed) { what } else { harmed(what, harm) };
             let what = self.twinned(&name, what);
             if self.lets_in(&name, &what) {
-                self.guests.arrived(super::host::name(1 - host), name, what, &mut self.cx);
+                self.guests.arrived(super::names::name(1 - host), name, what, &mut self.cx);
             }
         }
         self.hear_the_dead(host);
@@ -322,19 +312,4 @@ fn outputs() -> OutputMaker {
     let limits =
         understudy_netbuf::Limits { bytes_max: 1 << 20, frames_max: FRAMES_MAX, pressure_percent: 4 };
     OutputMaker { limits, waker: LoopWaker::silent() }
-}
-
-/// The name of a host's engine.
-pub fn name(host: HostId) -> NodeName {
-    NodeName(["A", "B"][host].to_owned())
-}
-
-/// The name of a guest: the first starts on A, the second on B.
-pub fn guest_name(guest: GuestId) -> &'static str {
-    ["first", "second"][guest]
-}
-
-/// The guest with this name.
-pub(super) fn guest_named(name: &str) -> GuestId {
-    guest_of(name)
 }

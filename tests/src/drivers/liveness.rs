@@ -2,9 +2,10 @@
 
 use super::GuestId;
 use super::cluster::Cluster;
-use super::guest::Trouble;
+use super::harm::Trouble;
 use super::host;
-use super::judge::{Invariant, Violation};
+use super::invariant::{Invariant, Violation};
+use super::names;
 use understudy::node::Glance;
 use understudy_session::primary::State;
 use understudy_session::secondary;
@@ -39,11 +40,11 @@ fn is_being_started(host: &host::Host, guest: GuestId) -> bool {
 pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {
     let lives = |at: &usize| !cluster.is_down(*at);
     let Some(record) = cluster.witness.record(guest) else { return lives(&guest) };
-    let owner = (0..2).filter(lives).find(|at| host::name(*at) == record.owner);
+    let owner = (0..2).filter(lives).find(|at| names::name(*at) == record.owner);
     let owner_runs = owner.is_some_and(|at| cluster.hosts[at].has_begun(guest));
     let owner_restarts = owner.is_some() && record.copy == Copy::Stale;
     let holder_holds = (0..2).filter(lives).any(|at| {
-        record.copy == Copy::Fresh { holder: host::name(at) }
+        record.copy == Copy::Fresh { holder: names::name(at) }
             && cluster.hosts[at].receives_from[guest] <= cluster.now
             && cluster.hosts[at].image(guest).is_some_and(|(generation, ..)| generation == record.generation)
     });
@@ -56,7 +57,7 @@ pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {
 pub fn judge(cluster: &Cluster, guest: GuestId, at: Time) -> Result<(), Violation> {
     let violation = |what: String| Err(Violation { invariant: Invariant::Liveness, at, what });
     let left_at = cluster.left_at(guest);
-    let name = host::guest_name(guest);
+    let name = names::guest_name(guest);
     if left_at + RECENT < at {
         return violation(format!("nothing of the {name} guest has left since {} us", left_at.0 / 1000));
     }

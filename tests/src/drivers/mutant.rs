@@ -1,12 +1,12 @@
 //! Mutants: deliberately wrong drivers and witnesses. Each shows from outside what a bug in a session or its driver
 //! would look like. A test checks that a named invariant catches each of them.
 
+use super::fate::Fate;
 use super::faults::{Aimed, Fault, Moment};
-use super::judge::Invariant;
+use super::invariant::Invariant;
 use super::network::{LINK, witness_channel};
 use super::rng::Rng;
 use super::settings::Settings;
-use super::standing::Fate;
 use super::weights::Kind;
 use understudy::control::Wish;
 use understudy_session::primary::State;

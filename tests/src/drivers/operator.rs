@@ -5,6 +5,7 @@ use super::events::Event;
 use super::facts::Fact;
 use super::host::{self, Item};
 use super::mutant::Mutant;
+use super::names;
 use super::network::WITNESS;
 use super::{GuestId, HostId};
 use understudy::control::Wish;
@@ -31,7 +32,7 @@ impl Cluster {
 
     /// The operator starts a guest on a host.
     pub(super) fn start_here(&mut self, at: HostId, guest: GuestId) {
-        self.note(at, || format!("the operator starts the {} guest here", host::guest_name(guest)));
+        self.note(at, || format!("the operator starts the {} guest here", names::guest_name(guest)));
         let activated = self.hosts[at].yard.get().build(guest, None, Epoch(0));
         if self.mutant == Some(Mutant::NoClaim) {
             activated.output.pass();
@@ -51,7 +52,7 @@ impl Cluster {
         for guest in 0..self.settings.guests {
             let domain = self.hosts[at].yard.get().domains[guest].clone();
             if domain.is_some_and(|domain| domain.get().gone) {
-                self.note(at, || format!("the toolstack starts the {} guest", host::guest_name(guest)));
+                self.note(at, || format!("the toolstack starts the {} guest", names::guest_name(guest)));
                 self.hosts[at].yard.get().build(guest, None, Epoch(0));
                 self.steps_from_now(at, guest);
             }
@@ -83,7 +84,7 @@ impl Cluster {
                 if let (Some(Mutant::GenerationReused), Some(past)) = (self.mutant, &mut found.past) {
                     past.generation.0 = past.generation.0.saturating_sub(1);
                 }
-                self.note(at, || format!("finds the {} guest: {:?}", host::guest_name(guest), found.past));
+                self.note(at, || format!("finds the {} guest: {:?}", names::guest_name(guest), found.past));
                 if self.mutant == Some(Mutant::AdoptedPassesAtOnce) {
                     found.output.pass();
                 }
@@ -133,7 +134,7 @@ impl Cluster {
         if is_looked_for(self.hosts[at].glance(guest))
             && let Some(domain) = domain.filter(|domain| domain.get().is_left_paused())
         {
-            self.note(at, || format!("the operator unpauses the {} guest", host::guest_name(guest)));
+            self.note(at, || format!("the operator unpauses the {} guest", names::guest_name(guest)));
             domain.get().paused = false;
         }
     }

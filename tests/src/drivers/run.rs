@@ -3,10 +3,13 @@
 use super::GuestId;
 use super::cluster::Cluster;
 use super::events::Event;
-use super::faults::{self, Aimed, FAULTS_END, Fault, Moment};
-use super::judge::{Invariant, Judges, Violation};
+use super::faults::{Aimed, Fault, Moment};
+use super::invariant::{Invariant, Violation};
+use super::judge::Judges;
 use super::liveness;
 use super::mutant::Mutant;
+use super::options::Options;
+use super::plan::{self, FAULTS_END};
 use super::rng::Rng;
 use super::settings::Settings;
 use super::trace::Trace;
@@ -20,23 +23,6 @@ use understudy_colo::comparer;
 use understudy_session::colo::{AfterCrash, Colo};
 use understudy_session::primary::{Budgets, Pacing, SlowPolicy};
 use understudy_session::{Mode, Span, Time};
-
-/// How a seed is run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// The mutant to run, if any.
-    pub mutant: Option<Mutant>,
-    /// The only judge to hear, if any.
-    pub alone: Option<Invariant>,
-    /// Keep a trace.
-    pub traced: bool,
-    /// Hear every judge even after the witness has lost records.
-    pub hears_all: bool,
-    /// Compare unchanged pages or not, whatever the seed says.
-    pub scrubs: Option<bool>,
-    /// Guests may run twice, or may not, whatever the seed says.
-    pub copies: Option<bool>,
-}
 
 /// The result of a run.
 #[derive(Debug)]
@@ -156,8 +142,8 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
     let mut settings = settings(&mut rng);
     settings.scrubs = options.scrubs.unwrap_or(settings.scrubs);
     let weights = Weights::draw(&mut rng, options.mutant.map_or(&[], Mutant::rife));
-    let mut plan = faults::plan(&mut rng, &weights);
-    let mut aimed = faults::aimed(&mut rng, &weights);
+    let mut plan = plan::plan(&mut rng, &weights);
+    let mut aimed = plan::aimed(&mut rng, &weights);
     let mut of_copies = Rng::new(seed ^ COPIES);
     let wanted = options.copies.or(options.mutant.map(Mutant::needs_copies));
     draw_copies(&mut of_copies, &mut settings, wanted);
@@ -165,7 +151,7 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
         mutant.prepare(&mut settings, &mut rng, &mut aimed);
     }
     if settings.answers.is_some() {
-        let (more, more_aimed) = faults::of_copies(&mut of_copies, &weights);
+        let (more, more_aimed) = plan::of_copies(&mut of_copies, &weights);
         plan.extend(more);
         aimed.extend(more_aimed);
     }

@@ -1,6 +1,6 @@
 //! What a run is set to: times and bounds of the sessions, what surrounds them, some of it from the seed.
 
-use super::host::{BUFFER_BYTES_MAX, name};
+use super::names::name;
 use super::{GUESTS, HostId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +11,9 @@ use understudy_lab::Conditions;
 use understudy_session::lease::Terms;
 use understudy_session::primary::{Pacing, SlowPolicy};
 use understudy_session::{Mode, Span};
+
+/// Bytes for uncommitted epochs.
+pub const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// The sessions' times and bounds, some of them from the seed.
 #[derive(Clone, Debug)]

@@ -1,49 +1,13 @@
 //! A standby domain on a host of the simulator, which holds the image of a guest. Others may destroy it or let it run.
 
+use super::fate::{Fate, Stand};
 use super::guest::State;
 use super::yard::{SHORT, SharedYard};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use understudy::guest::{NotSaved, NotStarted, Replica, RunningGuest, Start};
 use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
-
-/// The state of a standby domain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// It stands by.
-    Stands,
-    /// Somebody destroyed it.
-    Destroyed,
-    /// Somebody let it run, so its memory is no longer an image.
-    Ran,
-}
-
-/// A standby domain, as its host sees it.
-#[derive(Clone, Debug)]
-pub struct Stand(Arc<AtomicU8>);
-
-impl Stand {
-    fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(Fate::Stands as u8)))
-    }
-
-    /// Its state.
-    pub fn fate(&self) -> Fate {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Fate::Stands,
-            1 => Fate::Destroyed,
-            _ => Fate::Ran,
-        }
-    }
-
-    /// Somebody puts it into this state.
-    pub fn suffers(&self, fate: Fate) {
-        self.0.store(fate as u8, Ordering::Relaxed);
-    }
-}
 
 /// The replica in it.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ impl Trace {
             Fact::Learnt { .. } | Fact::AckSent { .. } | Fact::Told { .. } => {}
             Fact::Stepped { step: Step { request: None, .. }, .. } => {}
             Fact::Stepped { host, by_copy, step: Step { request: Some(request), .. }, .. } => {
-                let (name, who) = (super::host::guest_name(guest), if *by_copy { "copy" } else { "guest" });
+                let (name, who) = (super::names::guest_name(guest), if *by_copy { "copy" } else { "guest" });
                 self.line(at, *host, name, &format!("the {who} takes request {request}"));
             }
             Fact::Left(frame) => {
@@ -43,14 +43,14 @@ impl Trace {
                     "{:>9} {:<6} {:<16} {text}",
                     at.0 / 1000,
                     "world",
-                    super::host::guest_name(guest)
+                    super::names::guest_name(guest)
                 ));
             }
             fact => self.lines.push(format!(
                 "{:>9} {:<6} {:<16} {fact:?}",
                 at.0 / 1000,
                 "fact",
-                super::host::guest_name(guest)
+                super::names::guest_name(guest)
             )),
         }
     }

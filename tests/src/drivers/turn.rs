@@ -7,8 +7,9 @@ use super::events::Event;
 use super::facts::Fact;
 use super::faults::Moment;
 use super::frame::Frame;
-use super::host::{self, Item};
+use super::host::Item;
 use super::mutant::Mutant;
+use super::names;
 use super::network::{LINK, Wire, witness_channel};
 use super::{GuestId, HostId};
 use understudy::guest::SteppedReplica;
@@ -44,7 +45,7 @@ impl Cluster {
         self.turn(at, Item::Reply(guest, reply));
         let asks = matches!(self.hosts[at].seen[guest], Some(Glance::Primary { state: State::Claiming, .. }));
         // A claim that an engine before this one won, and died before it noted the generation: the host's own.
-        if let Some(record) = told.filter(|record| !(asks && record.owner == host::name(at))) {
+        if let Some(record) = told.filter(|record| !(asks && record.owner == names::name(at))) {
             self.state_fact(guest, &Fact::Learnt { host: at, generation: record.generation });
         }
     }
@@ -204,7 +205,7 @@ impl Cluster {
         self.note(at, || format!("  ► {request:?}"));
         let runs = matches!(self.hosts[at].seen[guest], Some(Glance::Primary { .. }));
         if let WitnessRequest::Swap { id, new, .. } = &request {
-            let takes_over = !runs && new.owner == host::name(at);
+            let takes_over = !runs && new.owner == names::name(at);
             if takes_over && self.mutant == Some(Mutant::TakeoverWithoutWitness) {
                 let reply =
                     WitnessReply { id: *id, outcome: WitnessOutcome::Swapped, record: Some(new.clone()) };

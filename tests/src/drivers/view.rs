@@ -4,9 +4,10 @@
 
 use super::GuestId;
 use super::facts::{HostView, Image};
+use super::fate::{Fate, Stand};
 use super::frame::Frame;
-use super::host::{BUFFER_BYTES_MAX, FRAMES_MAX, Host};
-use super::standing::{Fate, Stand};
+use super::host::{FRAMES_MAX, Host};
+use super::settings::BUFFER_BYTES_MAX;
 use understudy::node::Glance;
 use understudy_checkpoint::Generation;
 use understudy_session::Time;

@@ -1,11 +1,10 @@
 //! How likely each kind of fault is in a seed, and what one of a kind is.
 
+use super::fate::Fate;
 use super::faults::{Amnesia, Fault, Thread};
-use super::guest::Trouble;
-use super::host::Harm;
+use super::harm::{Harm, Trouble};
 use super::network::{LINK, NODES, WITNESS};
 use super::rng::Rng;
-use super::standing::Fate;
 use understudy::control::Wish;
 use understudy_session::Span;
 

@@ -7,11 +7,11 @@ use super::cluster::Cluster;
 use super::facts::Fact;
 use super::frame::Frame;
 use super::guest::SharedDomain;
-use super::host::{Engine, guest_name, name};
+use super::host::Engine;
 use super::mutant::Mutant;
+use super::names::{guest_name, name};
 use understudy::guest::{HeldOutput, Report, SteppedReplica, Work};
 use understudy::node::{Context, Glance, GuestPackets, Inbound};
-use understudy_checkpoint::domain::Sink;
 use understudy_checkpoint::epoch::EpochPart;
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 use understudy_link::{GuestFrame, PacketList};
@@ -33,7 +33,7 @@ impl Engine {
         let glance = self.guests.glance(name);
         match (self.mutant, what) {
             (Some(Mutant::OfferDropsImage), Inbound::Offer(..)) => {
-                let guest = super::host::guest_named(name);
+                let guest = super::names::guest_of(name);
                 let mut bench = self.bench.get();
                 if let Some(holding) = bench.replicas.iter_mut().flatten().rfind(|it| it.guest == guest) {
                     holding.waiting.push_back(Work::DropImage);
@@ -55,7 +55,7 @@ impl Engine {
         if self.mutant != Some(Mutant::AnyTwin) {
             return what;
         }
-        let guest = super::host::guest_named(name);
+        let guest = super::names::guest_of(name);
         let bench = self.bench.get();
         let capturing = bench.captures.iter().flatten().rfind(|it| it.guest == guest);
         let output = capturing.map(|capturing| capturing.domain.get().output.clone());

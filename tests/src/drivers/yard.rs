@@ -1,23 +1,19 @@
 //! The domains of one host. They belong to the host and not to the engine: an engine that dies leaves them behind.
+//!
+//! Not here: what the engine asks of them ([`toolstack`](super::toolstack)).
 
 use super::card::Card;
-use super::context::guest_of;
-use super::copy::{SharedPort, SimCopy};
+use super::fate::Stand;
 use super::guest::{SharedDomain, State, Wrongs};
 use super::mutant::Mutant;
+use super::names::guest_of;
 use super::settings::Settings;
-use super::standing::{SimStanding, Stand};
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy::guest::{
-    BoxedSource, Heard, HeldOutput, Host, HostCopy, HostError, LoopWaker, NotBuilt, NotCopied, OutputMaker,
-    PreviousRun, Replica, RunningGuest, Start,
+    BoxedSource, Heard, HeldOutput, LoopWaker, OutputMaker, PreviousRun, RunningGuest, Start,
 };
-use understudy_checkpoint::domain::Description;
-use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_lab::Port;
-use understudy_link::HoldRefusal;
 
 /// Why a takeover is to be tried again.
 pub(super) const SHORT: &str = "the host has no memory for it at the moment";
@@ -25,21 +21,21 @@ pub(super) const SHORT: &str = "the host has no memory for it at the moment";
 /// Domains of a host, by guest.
 #[derive(Debug)]
 pub struct Yard {
-    host: HostId,
+    pub(super) host: HostId,
     /// The newest domain of each guest.
     pub domains: [Option<SharedDomain>; 2],
     /// The number of domains there ever were.
-    made: u64,
+    pub(super) made: u64,
     /// Guests survive their engine.
     pub outlives: bool,
     /// Every write of a guest is logged, so its unchanged pages may be compared with the secondary's.
-    logs_all_writes: bool,
+    pub(super) logs_all_writes: bool,
     /// Guests answer, and may run twice; of a hundred answers so many depend on a draw.
-    answers: Option<u64>,
+    pub(super) answers: Option<u64>,
     /// The newest copy of each guest.
     pub copies: [Option<SharedDomain>; 2],
     /// Images are held by standby domains.
-    stands_by: bool,
+    pub(super) stands_by: bool,
     /// The newest standby domain of each guest.
     pub standing: [Option<Stand>; 2],
     /// The next takeover fails to start its guest.
@@ -50,8 +46,8 @@ pub struct Yard {
     pub dies_activating: bool,
     /// Takeovers that succeeded, to be stated as facts.
     pub activated: Vec<(GuestId, State)>,
-    outputs: OutputMaker,
-    mutant: Option<Mutant>,
+    pub(super) outputs: OutputMaker,
+    pub(super) mutant: Option<Mutant>,
 }
 
 /// The yard, shared by the engine and the cluster.
@@ -211,76 +207,5 @@ impl SharedYard {
             (domain.settled, domain.mark) = (false, start.generation);
         }
         Ok(activated)
-    }
-}
-
-impl Host for SharedYard {
-    fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
-        Ok(())
-    }
-
-    fn replica(&self, name: &str, what: &Description) -> Option<Box<dyn Replica>> {
-        let mut yard = self.get();
-        if !yard.stands_by {
-            return None;
-        }
-        let unseen = yard.mutant == Some(Mutant::AcksWithoutDomain);
-        let standing = SimStanding::new(what.page_count, unseen, self.clone());
-        yard.standing[guest_of(name)] = Some(standing.stand());
-        Some(Box::new(standing))
-    }
-
-    fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
-        if self.get().is_short() {
-            return Err(NotBuilt::with(SHORT, image));
-        }
-        self.start(start, State::of(&image)).map_err(NotBuilt::from)
-    }
-
-    fn runs_copies(&self) -> bool {
-        self.get().answers.is_some()
-    }
-
-    fn copy(
-        &self,
-        name: &str,
-        _what: &Description,
-        image: Image,
-        port: Arc<dyn Port>,
-    ) -> Result<Box<dyn HostCopy>, NotCopied> {
-        let mut yard = self.get();
-        yard.made += 1;
-        let (guest, id) = (guest_of(name), (yard.made << 1) | yard.host as u64);
-        let domain =
-            SharedDomain::new(id, guest, yard.host, State::of(&image), yard.outputs.frames(Epoch(0)));
-        let card = Card::taking(guest, if yard.mutant == Some(Mutant::InputTwice) { 2 } else { 1 });
-        {
-            let mut domain = domain.get();
-            (domain.is_copy, domain.paused, domain.run_by) = (true, true, 0);
-            (domain.port, domain.card) = (Some(SharedPort(port)), Some(card.clone()));
-            domain.knob = yard.answers.unwrap_or(0);
-            domain.logs_all_writes = yard.logs_all_writes;
-            domain.logs_from_here();
-        }
-        yard.copies[guest] = Some(domain.clone());
-        Ok(Box::new(SimCopy::new(domain, card, self.clone(), yard.mutant)))
-    }
-
-    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
-        if let Some(domain) = &self.get().domains[guest_of(name)] {
-            let mut domain = domain.get();
-            domain.paused |= domain.mark < newest && domain.generation < newest;
-        }
-        Ok(())
-    }
-
-    fn end_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
-        if let Some(domain) = &self.get().domains[guest_of(name)] {
-            let mut domain = domain.get();
-            if domain.mark < newest && domain.generation < newest {
-                domain.gone = true;
-            }
-        }
-        Ok(())
     }
 }

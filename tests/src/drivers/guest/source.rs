@@ -1,6 +1,7 @@
 //! The simulator's guest as a Source: suspending, log and pages, each with what may fail.
 
-use super::{SharedDomain, Trouble, WORDS};
+use super::super::harm::Trouble;
+use super::{SharedDomain, WORDS};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
@@ -13,7 +14,7 @@ impl Source for SharedDomain {
             page_count: WORDS as u64,
             libxc_version: 3,
             xen_version: (4, 19),
-            config: super::super::host::guest_name(self.get().guest).as_bytes().to_vec(),
+            config: super::super::names::guest_name(self.get().guest).as_bytes().to_vec(),
             static_records: Vec::new(),
             disks_bytes: Vec::new(),
         })

@@ -1,0 +1,28 @@
+//! What may be done to a guest's captures, and to epochs on their way.
+
+/// A fault of captures.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Trouble {
+    /// No fault.
+    #[default]
+    None,
+    /// The next capture fails.
+    Once,
+    /// Captures fail until a full sync starts a new log: the log is lost.
+    LogLost,
+    /// Captures fail for good.
+    ForEver,
+    /// The next capture asks the guest to suspend and gives up waiting; the guest suspends some steps later.
+    SuspendsLate,
+    /// In the next capture a page cannot be mapped.
+    UnmappedPage,
+}
+
+/// What is wrong with an arriving epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Harm {
+    /// A batch has a wrong byte.
+    Damage,
+    /// It is larger than the receiver accepts.
+    TooLarge,
+}
