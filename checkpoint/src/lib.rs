@@ -22,10 +22,12 @@ pub mod legacy;
 pub mod pages;
 pub mod room;
 mod rules;
+mod signals;
 mod staging;
 pub mod stream;
 pub mod time;
 mod words;
 
 pub use room::OutOfMemory;
+pub use signals::read_through_signals;
 pub use words::{Epoch, EpochKind, Generation, PAGE_SIZE, Page, PageEntry, PageType, Pfn};

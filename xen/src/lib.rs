@@ -24,6 +24,7 @@
 //! | `evtchn` | [`Evtchn`]: event channels |
 //! | `frame_number` | [`Gfn`], [`Mfn`] and [`GfnSlot`]; the third frame number, `Pfn`, comes with the stream |
 //! | `calls` | counts what a thread asks |
+//! | `ready` | waits for a descriptor, until a deadline |
 //! | `window` | the grouping of pfns that are mapped together |
 //! | `words` | [`DomId`] |
 //! | `error` | [`XenError`], with advice for operators |
@@ -67,6 +68,7 @@ mod mapping;
 mod privcmd;
 pub mod process;
 pub mod qmp;
+mod ready;
 pub mod restore;
 #[cfg(test)]
 mod simulated;

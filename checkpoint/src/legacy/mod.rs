@@ -52,5 +52,5 @@ pub use item::{Expect, Item, Run, Step};
 pub use options::{After, Layer, Options, Report};
 pub use reader::Reader;
 pub use recognise::{Recognised, recognise};
-pub use transfer::{Channel, ConvertError, Copying, Side, convert, read_through_signals};
+pub use transfer::{Channel, ConvertError, Copying, Side, convert};
 pub use word_size::WordSize;

@@ -10,6 +10,7 @@
 use super::convert::{Action, Converter};
 use super::fault::Fault;
 use super::options::{Options, Report};
+use crate::read_through_signals;
 use crate::room::lengthen;
 use std::io::{self, Read, Write};
 
@@ -61,16 +62,6 @@ pub trait Channel {
 
     /// Moves `bytes` from the input to the output, or fewer; none only if the input has ended.
     fn pass(&mut self, bytes: u64) -> Result<u64, Side>;
-}
-
-/// Reads as [`Read::read`] does, again if a signal interrupted it.
-pub fn read_through_signals(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match input.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }
 
 /// A channel between any two.

@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::reader::{Ending, Item, Reader, Step};
+use crate::read_through_signals;
 use crate::room::lengthen;
 use std::io::{self, Read};
 
@@ -94,18 +95,9 @@ impl<R: Read> Items<R> {
             lengthen(&mut self.buffer, room, 0).map_err(io::Error::from)?;
         }
         let until = self.buffer.len().min(self.start + target);
-        let read = retry(|| self.input.read(&mut self.buffer[self.end..until]))?;
+        let read = read_through_signals(&mut self.input, &mut self.buffer[self.end..until])?;
         self.eof = read == 0;
         self.end += read;
         Ok(())
-    }
-}
-
-fn retry(mut read: impl FnMut() -> std::io::Result<usize>) -> std::io::Result<usize> {
-    loop {
-        match read() {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
     }
 }

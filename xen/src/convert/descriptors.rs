@@ -9,7 +9,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use understudy_checkpoint::legacy::{Channel, Side, read_through_signals};
+use understudy_checkpoint::legacy::{Channel, Side};
+use understudy_checkpoint::read_through_signals;
 
 /// A pipe takes this much where the system allows; the default is 64 KiB, a system call for each 16 pages.
 const PIPE_BYTES: i32 = 1 << 20;

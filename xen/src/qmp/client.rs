@@ -4,14 +4,15 @@
 
 use super::QmpError;
 use super::message::{self, MESSAGE_BYTES_MAX, Message};
+use crate::ready::wait_ready;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
 };
 use serde_json::{Value, json};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::sleep;
@@ -117,7 +118,7 @@ impl Qmp {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if !self.wait(PollFlags::POLLOUT, deadline)? {
+                    if !wait_ready(&self.socket, PollFlags::POLLOUT, Some(deadline))? {
                         return Err(late(command, self.answer_max));
                     }
                 }
@@ -133,7 +134,7 @@ impl Qmp {
             if let Some(message) = message::take(&mut self.incoming)? {
                 return Ok(message);
             }
-            if !self.wait(PollFlags::POLLIN, deadline)? {
+            if !wait_ready(&self.socket, PollFlags::POLLIN, Some(deadline))? {
                 return Err(late(command, self.answer_max));
             }
             self.read_some(command)?;
@@ -152,22 +153,6 @@ impl Qmp {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             Err(error) if is_end(&error) => Err(QmpError::Closed { command: command.into() }),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Waits until the socket is ready; `false` at the deadline.
-    fn wait(&self, ready: PollFlags, deadline: Instant) -> Result<bool, QmpError> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // Rounded up so as not to spin.
-            let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
-            let mut descriptors = [PollFd::new(self.socket.as_fd(), ready)];
-            match poll(&mut descriptors, timeout) {
-                Ok(0) if left.is_zero() => return Ok(false),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(errno) => return Err(QmpError::Io(errno.into())),
-            }
         }
     }
 }

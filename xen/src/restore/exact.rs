@@ -2,8 +2,8 @@
 //! the next bytes are libxl's.
 
 use std::io::{self, ErrorKind, Read};
-use understudy_checkpoint::room;
 use understudy_checkpoint::stream::{Item, Layer, Reader, Step, StreamError};
+use understudy_checkpoint::{read_through_signals, room};
 
 /// Memory is allocated in steps of this size, and only for bytes that arrive.
 const GROW_BYTES: usize = 4 << 20;
@@ -31,7 +31,7 @@ impl<R: Read> ExactItems<R> {
             let have = self.buffer.len();
             let until = needed.min(have + GROW_BYTES);
             room::lengthen(&mut self.buffer, until, 0).map_err(io::Error::from)?;
-            let read = self.read(have)?;
+            let read = read_through_signals(&mut self.input, &mut self.buffer[have..])?;
             self.buffer.truncate(have + read);
             match (read, have) {
                 (0, 0) => return Ok(None),
@@ -46,16 +46,6 @@ impl<R: Read> ExactItems<R> {
             Step::Item(item) => Ok(Some(item)),
             Step::Need(_) => unreachable!("a whole item is in the buffer"),
             Step::End => Ok(None),
-        }
-    }
-
-    /// Reads once, into the buffer from `have` on.
-    fn read(&mut self, have: usize) -> io::Result<usize> {
-        loop {
-            match self.input.read(&mut self.buffer[have..]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                done => return done,
-            }
         }
     }
 }

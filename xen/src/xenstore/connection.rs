@@ -13,15 +13,15 @@
 
 use super::StoreError;
 use super::wire::{self, MESSAGE_MAX, Message};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use crate::ready::wait_ready;
+use nix::poll::PollFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The socket or device.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Connection {
                 Ok(count) => message = &message[count..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if !self.wait(PollFlags::POLLOUT, Some(deadline))? {
+                    if !wait_ready(self, PollFlags::POLLOUT, Some(deadline))? {
                         return Ok(false);
                     }
                 }
@@ -88,7 +88,7 @@ impl Connection {
                 self.incoming.drain(..length);
                 return Ok(Some(message));
             }
-            if !self.wait(PollFlags::POLLIN, deadline)? {
+            if !wait_ready(self, PollFlags::POLLIN, deadline)? {
                 return Ok(None);
             }
             self.read_some()?;
@@ -112,20 +112,6 @@ impl Connection {
             Err(error) => Err(error.into()),
         }
     }
-
-    /// Waits until the descriptor is ready; `false` at the deadline.
-    fn wait(&self, ready: PollFlags, deadline: Option<Instant>) -> Result<bool, StoreError> {
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let mut descriptors = [PollFd::new(self.as_fd(), ready)];
-            match poll(&mut descriptors, left.map_or(PollTimeout::NONE, timeout)) {
-                Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(errno) => return Err(StoreError::Io(errno.into())),
-            }
-        }
-    }
 }
 
 impl AsFd for Connection {
@@ -135,10 +121,4 @@ impl AsFd for Connection {
             Stream::Device(device) => device.as_fd(),
         }
     }
-}
-
-/// Whole milliseconds for poll: rounded up, so as not to spin, and limited to what poll accepts.
-fn timeout(left: Duration) -> PollTimeout {
-    let milliseconds = left.as_micros().div_ceil(1000);
-    PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
 }
