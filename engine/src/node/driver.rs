@@ -135,7 +135,7 @@ pub(super) trait GuestDriver: Send {
     fn next_timeout(&self) -> Option<Time>;
 
     /// Replaces threads that have failed, if that is due.
-    fn mend(&mut self, _make: &mut MakeThreads<'_>, _wires: &mut dyn Context) {}
+    fn mend(&mut self, _make: &mut MakeThreads<'_>, _cx: &mut dyn Context) {}
 
     /// Makes its session panic, for a test.
     #[cfg(test)]
@@ -144,7 +144,7 @@ pub(super) trait GuestDriver: Send {
     // ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 
     /// The driver that goes on with the guest in another role; `None` if the role stays. This driver is over then.
-    fn successor(&mut self, _wires: &mut dyn Context) -> Option<NewPrimary> {
+    fn successor(&mut self, _cx: &mut dyn Context) -> Option<NewPrimary> {
         None
     }
 
@@ -234,13 +234,13 @@ pub(super) trait GuestDriver: Send {
         &mut self,
         _wished: PacingSettings,
         _of_node: Pacing,
-        _wires: &mut dyn Context,
+        _cx: &mut dyn Context,
     ) -> Result<(), ConfigError> {
         Ok(())
     }
 
     /// Changes how the guest is protected.
-    fn set_mode(&mut self, _mode: Mode, _wires: &mut dyn Context) -> Result<(), OrderError> {
+    fn set_mode(&mut self, _mode: Mode, _cx: &mut dyn Context) -> Result<(), OrderError> {
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod gate;
 mod input_load;
 mod mend;
 mod offer;
+mod report;
 mod unacked;
 mod words;
 
@@ -22,7 +23,7 @@ use super::replay_stats::ReplayStats;
 use super::sync_rate::SyncRate;
 use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants, Passed};
-use crate::guest::{Report, RuntimeId, Stuck};
+use crate::guest::{RuntimeId, Stuck};
 use crate::metrics::GuestMeter;
 pub(super) use copy::CopyElsewhere;
 pub(super) use fence::FenceHere;
@@ -32,20 +33,16 @@ use mend::Broken;
 pub(super) use offer::OwnOffer;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 pub(super) use unacked::Unacked;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{DISKS_SINCE, GuestFrame, GuestId, HoldReason, HoldRefusal};
 use understudy_netbuf::Waiting;
 use understudy_session::primary::{self, Capture, End, Input, Output, Primary, State};
-use understudy_session::{NodeName, Span, Time, ToSecondary};
+use understudy_session::{NodeName, Time, ToSecondary};
 
 const _: () =
     assert!(primary::BARE_MANY == understudy_netbuf::BARE_MANY, "a queue tells of what the pacer waits for");
-
-/// A pause this long is logged with its parts: nobody plans for it.
-const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a guest does not run here any more.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
@@ -224,77 +221,6 @@ impl PrimaryGuest {
         self.place = None;
         self.forget_refusal();
         self.handle(Input::LinkDown, cx);
-    }
-
-    /// A report of this guest's workers.
-    pub(super) fn report(&mut self, report: Report, cx: &mut dyn Context) {
-        match report {
-            Report::Captured { epoch, pause, dirty_pages } => {
-                self.capturing = None;
-                output_log::cut(&self.name, epoch, pause.cut_at);
-                output_log::runs(&self.name, epoch);
-                if let Some(by) = self.session.paced_by() {
-                    self.meter.paced(by.name());
-                }
-                self.meter.paused(pause.total(), pause.parts(), dirty_pages);
-                self.meter.asked(pause.asked);
-                self.meter.copied_ahead(pause.ahead_pages.into(), pause.again_pages.into());
-                if pause.total() > LONG_PAUSE {
-                    tracing::warn!(guest = %self.name, %epoch, dirty_pages, %pause, "The guest stood still for long");
-                }
-                (0..pause.overflows).for_each(|_| self.meter.staging_overflow());
-                let stood = Span(pause.total().as_nanos() as u64);
-                self.cut_input(epoch, cx);
-                self.handle(Input::Captured { epoch, pause: stood }, cx);
-            }
-            Report::CaptureFailed { epoch, end_of_recording: true, .. } => {
-                self.recording_ended = Some(epoch);
-                self.end_recording(cx);
-            }
-            Report::CaptureFailed { epoch, guest_gone, needs_seed, described, why, .. } => {
-                tracing::warn!(guest = %self.name, %epoch, why, "Capture failed");
-                self.capturing = None;
-                self.meter.capture_failed();
-                self.handle(Input::CaptureFailed { epoch, guest_gone, needs_seed }, cx);
-                if let Some(now) = described {
-                    // The guest's cards are those that this node has last seen.
-                    let config = self.description.config.clone();
-                    self.redescribed(Description { config, ..*now }, cx);
-                }
-            }
-            Report::Seeding { pages } => self.seeding(pages),
-            Report::Encoded { epoch, kind, encoded } => {
-                output_log::sent(&self.name, epoch);
-                self.meter.encoder_takes(encoded.shadow_bytes, encoded.staging_bytes);
-                self.unacked.push(epoch, encoded.link_bytes);
-                self.meter.encoded(&encoded.stats);
-                self.meter.unmarked(encoded.unmarked_pages);
-                self.meter.sent(encoded.link_bytes);
-                self.replay_stats.encoded(kind, &encoded);
-                self.encoded = self.encoded.max(Some(epoch));
-                let busy = Span(encoded.busy.as_nanos() as u64);
-                self.handle(Input::Encoded { epoch, busy, link_bytes: encoded.link_bytes }, cx);
-                self.end_recording(cx);
-            }
-            Report::Panicked { worker, message } => {
-                let why = format!("its {worker} thread panicked: {message}");
-                self.broke(why, cx.now());
-                self.handle(Input::CaptureBroke, cx);
-            }
-            other => {
-                tracing::error!(guest = %self.name, report = other.name(), "A report of a secondary for a primary")
-            }
-        }
-    }
-
-    /// A recording that has ended, and is acked and counted as a whole, is a guest that ended.
-    fn end_recording(&mut self, cx: &mut dyn Context) {
-        let is_through = self.session.in_flight() == 0 && self.encoded >= self.session.newest_captured();
-        let Some(epoch) = self.recording_ended.filter(|_| is_through) else { return };
-        self.recording_ended = None;
-        self.capturing = None;
-        self.replay_stats.finished = true;
-        self.handle(Input::CaptureFailed { epoch, guest_gone: true, needs_seed: false }, cx);
     }
 
     /// Performs the session's outputs. Results that come at once are added to `inputs`, to be told afterwards.

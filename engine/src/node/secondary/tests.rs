@@ -3,6 +3,7 @@
 mod copies;
 
 use super::*;
+use crate::guest::Report;
 use crate::metrics::Metrics;
 use crate::node::context::Silence;
 use crate::node::inbound::Taken;
@@ -13,7 +14,7 @@ use understudy_checkpoint::domain::GuestKind;
 use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_link::{Frame, GuestId, Lane, PacketFrame};
-use understudy_session::{Span, ToSecondary, WitnessRequest, secondary};
+use understudy_session::{Decline, Span, ToSecondary, WitnessRequest, secondary};
 
 const MS: u64 = 1_000_000;
 const G: Generation = Generation(1);
