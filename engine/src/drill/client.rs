@@ -74,7 +74,7 @@ pub struct Client {
     /// The open request that sets this client's register. There is one at a time, for datagrams may overtake each other,
     /// and whichever is taken in last counts.
     open_set: Option<usize>,
-    /// What answered each request number last, by its hash.
+    /// What answered each request number last, by its hash, in whatever round.
     answered: HashMap<u16, u64>,
     /// Requests of earlier rounds whose answer was not waited for: it may still come, once.
     owed: HashSet<u16>,
@@ -230,7 +230,6 @@ impl Client {
         self.open.clear();
         self.open_set = None;
         self.owed.extend(self.by_request.drain().map(|(request, _)| request));
-        self.answered.clear();
         (std::mem::take(&mut self.operations), std::mem::take(&mut self.surplus))
     }
 }
@@ -334,8 +333,9 @@ mod tests {
         assert_eq!(client.end_round().1, []);
         client.hear(&late, Moment(9));
         client.hear(&in_time, Moment(9));
-        let twice: Vec<u16> = client.end_round().1.iter().map(|surplus| surplus.request).collect();
-        assert_eq!(twice, [0, 1]);
+        let twice = client.end_round().1;
+        let twice: Vec<(u16, bool)> = twice.iter().map(|it| (it.request, it.is_repeated)).collect();
+        assert_eq!(twice, [(0, true), (1, true)]);
     }
 
     #[test]

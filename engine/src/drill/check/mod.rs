@@ -20,8 +20,9 @@ mod mutants;
 
 use super::history::{ClientId, History, Key, Moment, Operation, Outcome};
 use super::sightings::{HostId, Sightings};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// Who may own the guest in a round, and what must go on.
 #[derive(Clone, Debug)]
@@ -95,6 +96,8 @@ pub enum Violation {
         host: HostId,
         /// When its frame was seen.
         at: Moment,
+        /// Why it did not owe that frame.
+        why: Unowed,
     },
     /// A host sent the guest's frames that never had authority in this round.
     StrayOwner {
@@ -105,6 +108,29 @@ pub enum Violation {
     },
     /// A client got no answer any more.
     ConnectionLost { client: ClientId },
+}
+
+/// Why an old owner did not owe a frame that it sent late.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unowed {
+    /// It is no answer of the service, but an announcement, or something that the guest should never send.
+    NoAnswer,
+    /// It answers a request that was made this long after the owner had lost its authority.
+    AskedLater { by: Duration },
+    /// There were more such frames than are looked at.
+    TooMany,
+}
+
+impl fmt::Display for Unowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer => write!(f, "one that answers nothing"),
+            Self::AskedLater { by } => {
+                write!(f, "an answer to a request made {} µs after it had lost its authority", by.as_micros())
+            }
+            Self::TooMany => write!(f, "more than are looked at one by one"),
+        }
+    }
 }
 
 impl fmt::Display for Violation {
@@ -128,8 +154,11 @@ impl fmt::Display for Violation {
             Self::Nonsense { key, client, .. } => {
                 write!(f, "Nonsense: client {} got an answer about {key} that cannot be", client.0)
             }
-            Self::TwoOwners { host, .. } => {
-                write!(f, "Two owners: host {host} sent the guest's frames after another host had begun to")
+            Self::TwoOwners { host, why, .. } => {
+                write!(
+                    f,
+                    "Two owners: host {host} sent the guest's frames after another host had begun to: {why}"
+                )
             }
             Self::StrayOwner { host, frames, .. } => {
                 write!(f, "Stray owner: host {host} sent {frames} frames of the guest without authority")
@@ -162,9 +191,11 @@ pub fn check(history: &History, sightings: &Sightings, expectation: &Expectation
 }
 
 fn check_answers(history: &History, expectation: &Expectation, found: &mut Vec<Violation>) {
-    let repeatable = repeatable(history, expectation);
+    let newest = if history.surplus.is_empty() { BTreeMap::new() } else { newest_of(history) };
     for surplus in &history.surplus {
-        if surplus.is_repeated && repeatable.contains(&(surplus.client, surplus.request)) {
+        // A number that was not used in this round is of one before it.
+        let invoked = newest.get(&(surplus.client, surplus.request)).copied().unwrap_or_default();
+        if surplus.is_repeated && expectation.repeats_before.is_some_and(|before| invoked < before) {
             continue;
         }
         let (client, request, at) = (surplus.client, surplus.request, surplus.at);
@@ -177,18 +208,14 @@ fn check_answers(history: &History, expectation: &Expectation, found: &mut Vec<V
     }
 }
 
-/// Requests, by client and number, that may be answered again with the same bytes. A number that wrapped counts by its
-/// newest request.
-fn repeatable(history: &History, expectation: &Expectation) -> BTreeSet<(ClientId, u16)> {
-    let Some(before) = expectation.repeats_before.filter(|_| !history.surplus.is_empty()) else {
-        return BTreeSet::new();
-    };
+/// When each request of this round was made, by client and number. A number that wrapped counts by its newest request.
+fn newest_of(history: &History) -> BTreeMap<(ClientId, u16), Moment> {
     let mut newest = BTreeMap::<(ClientId, u16), Moment>::new();
     for operation in &history.operations {
         let invoked = newest.entry((operation.client, operation.request)).or_insert(operation.invoked);
         *invoked = operation.invoked.max(*invoked);
     }
-    newest.into_iter().filter(|(_, invoked)| *invoked < before).map(|(request, _)| request).collect()
+    newest
 }
 
 fn check_connections(history: &History, expectation: &Expectation, found: &mut Vec<Violation>) {

@@ -183,5 +183,38 @@ fn a_late_frame_that_answers_a_request_made_after_the_failure_is_caught() {
     assert_eq!(check(&history, &sightings, &expectation), []);
     expectation.owed_before = moment(10);
     let found = check(&history, &sightings, &expectation);
-    assert_eq!(found, [Violation::TwoOwners { host: HostId::A, at: moment(30) }]);
+    let why = Unowed::AskedLater { by: Duration::ZERO };
+    assert_eq!(found, [Violation::TwoOwners { host: HostId::A, at: moment(30), why }]);
+}
+
+/// On a busy machine, with commits of half a second, what a round's last requests are owed leaves in the next round.
+#[test]
+fn a_late_frame_may_answer_a_request_of_an_earlier_round_and_an_announcement_may_not_be_late() {
+    let mut sightings = Sightings::default();
+    sightings.note(HostId::A, moment(1), None);
+    sightings.note(HostId::B, moment(20), None);
+    let mut expectation = Expectation {
+        owners: vec![HostId::A, HostId::B],
+        owed_before: moment(11),
+        repeats_before: None,
+        clients: Vec::new(),
+        resumed: Moment(0),
+    };
+    let earlier = ClientId(3);
+    sightings.note(HostId::A, moment(30), Some((earlier, 7)));
+    let mut history = History::default();
+    assert_eq!(check(&history, &sightings, &expectation), []);
+
+    history.surplus.push(Surplus { client: earlier, request: 7, at: moment(31), is_repeated: true });
+    let twice = Violation::AnsweredTwice { client: earlier, request: 7, at: moment(31) };
+    assert_eq!(check(&history, &sightings, &expectation), [twice.clone()], "no copy ran");
+    expectation.repeats_before = Some(moment(11));
+    assert_eq!(check(&history, &sightings, &expectation), []);
+    history.surplus[0].is_repeated = false;
+    assert_eq!(check(&history, &sightings, &expectation), [twice]);
+    history.surplus.clear();
+
+    sightings.note(HostId::A, moment(32), None);
+    let two = Violation::TwoOwners { host: HostId::A, at: moment(32), why: Unowed::NoAnswer };
+    assert_eq!(check(&history, &sightings, &expectation), [two]);
 }

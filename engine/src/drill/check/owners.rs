@@ -3,10 +3,11 @@
 //! After the new owner's first frame, an old owner's frame is a violation, with one exception that the rules of
 //! authority allow: an ack that arrived before the takeover and was read after it may still release its epoch, because
 //! that epoch is in the taken-over state. Such a frame answers a request that was made before the old owner could have
-//! lost its authority. Its content is judged like any answer's, by the counter and register rules, so output of a lost
-//! epoch does not slip through here.
+//! lost its authority, in this round or in one before it. Its content is judged like any answer's, by the counter and
+//! register rules, so output of a lost epoch does not slip through here; an answer to a request that nobody made is
+//! judged as surplus.
 
-use super::{Expectation, Violation};
+use super::{Expectation, Unowed, Violation};
 use crate::drill::history::{ClientId, History, Moment, Operation};
 use crate::drill::sightings::{Late, Sightings};
 use std::collections::HashMap;
@@ -35,23 +36,22 @@ pub(super) fn check(
         requests.entry((operation.client, operation.request)).or_default().push(operation);
     }
     for late in &sightings.late {
-        if !is_owed(late, &requests, expectation.owed_before) {
-            found.push(Violation::TwoOwners { host: late.host, at: late.at });
+        if let Some(why) = unowed(late, &requests, expectation.owed_before) {
+            found.push(Violation::TwoOwners { host: late.host, at: late.at, why });
         }
     }
     if sightings.late_uncounted > 0
         && let Some(last) = sightings.late.last()
     {
-        found.push(Violation::TwoOwners { host: last.host, at: last.at });
+        found.push(Violation::TwoOwners { host: last.host, at: last.at, why: Unowed::TooMany });
     }
 }
 
-/// Whether a late frame answers a request made before `owed_before`.
-fn is_owed(late: &Late, requests: &Requests<'_>, owed_before: Moment) -> bool {
-    let Some(operations) = late.answers.and_then(|answered| requests.get(&answered)) else { return false };
-    operations
-        .iter()
-        .filter(|operation| operation.invoked <= late.at)
-        .max_by_key(|operation| operation.invoked)
-        .is_some_and(|operation| operation.invoked < owed_before)
+/// Why a late frame is not the answer to a request made before `owed_before`; `None` if it is.
+fn unowed(late: &Late, requests: &Requests<'_>, owed_before: Moment) -> Option<Unowed> {
+    let Some(answered) = late.answers else { return Some(Unowed::NoAnswer) };
+    // A number that was not used in this round is of one before it.
+    let asked = requests.get(&answered)?.iter().filter(|operation| operation.invoked <= late.at);
+    let newest = asked.map(|operation| operation.invoked).max()?;
+    (newest >= owed_before).then(|| Unowed::AskedLater { by: newest.since(owed_before) })
 }
