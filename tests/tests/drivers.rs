@@ -4,7 +4,9 @@ use understudy::control::Wish;
 use understudy_checkpoint::Epoch;
 use understudy_session::Span;
 use understudy_session::primary::State;
-use understudy_tests::drivers::exhaustive::{events_until, faults, faults_of_pairs, strike_after};
+use understudy_tests::drivers::exhaustive::{
+    events_until, faults, faults_of_copies, faults_of_pairs, life_of_a_copy, strike_after,
+};
 use understudy_tests::drivers::fate::Fate;
 use understudy_tests::drivers::faults::{Fault, Moment};
 use understudy_tests::drivers::judge::Invariant;
@@ -73,6 +75,49 @@ fn a_second_fault_may_follow_the_first_at_any_distance() {
         }
     }
     assert!(tried > 1_000);
+}
+
+/// The copy stands beside a domain that stands by. After each event some of the faults strike, and each fault after events all over
+/// the copy's life; all of them after each event are of the long run.
+#[test]
+fn every_fault_may_strike_all_through_a_copys_life() {
+    strike_all_through_a_copys_life(16);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn every_fault_may_strike_after_each_event_of_a_copys_life() {
+    strike_all_through_a_copys_life(1);
+}
+
+fn strike_all_through_a_copys_life(stride: usize) {
+    let seed = 4;
+    let settings = Settings { stands_by: true, ..settings_with_copies() };
+    let events = life_of_a_copy(seed, &settings);
+    for (number, fault) in faults_of_copies().into_iter().enumerate() {
+        for event in events.clone().skip(number % stride).step_by(stride) {
+            if let Some(violation) = strike_after(seed, &settings, event, fault, None) {
+                panic!("{fault:?} after event {event} of {events:?}: {violation}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_fault_may_follow_the_first_while_a_copy_runs() {
+    let seed = 5;
+    let settings = settings_with_copies();
+    let events = life_of_a_copy(seed, &settings);
+    let (firsts, seconds) = (faults_of_copies(), faults_of_pairs());
+    for (i, first) in firsts.into_iter().enumerate() {
+        for (j, second) in seconds.iter().enumerate().skip(i % 6).step_by(6) {
+            let event = events.start + (i * 31 + j * 17) as u64 % (events.end - events.start);
+            let after = Span::from_ms([0, 1, 5, 20, 60, 90, 130][(i + j) % 7]);
+            if let Some(violation) = strike_after(seed, &settings, event, first, Some((after, *second))) {
+                panic!("{first:?} after event {event}, then {second:?} after {after:?}: {violation}");
+            }
+        }
+    }
 }
 
 /// Each of these once broke a session that the other tests had passed.

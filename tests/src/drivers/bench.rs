@@ -11,8 +11,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use understudy::guest::{
-    CaptureOrder, Checkpointer, Held, Participants, ProtectorConfig, ReplicaThread, Report, Reporter,
-    SteppedCapture, SteppedReplica, Stuck, Work, Workers,
+    CaptureOrder, Checkpointer, CopyOrder, Held, Participants, ProtectorConfig, ReplicaThread, Report,
+    Reporter, SteppedCapture, SteppedReplica, Stuck, Traffic, Work, Workers,
 };
 use understudy_checkpoint::domain::Source;
 use understudy_checkpoint::epoch::Limits;
@@ -58,6 +58,8 @@ pub(super) struct Holding {
     pub(super) image: Option<(Generation, Epoch, State)>,
     /// The most work that ever waited.
     pub(super) waited_max: usize,
+    /// What passes between its copy and the world, once there was one.
+    pub(super) traffic: Option<Arc<Traffic>>,
 }
 
 impl Holding {
@@ -153,6 +155,7 @@ impl Workers for SimWorkers {
             sent_in: BTreeMap::new(),
             image: None,
             waited_max: 0,
+            traffic: None,
         }));
         Ok(Box::new(SimReplica { bench: self.bench.clone(), slot: bench.replicas.len() - 1 }))
     }
@@ -233,6 +236,9 @@ impl ReplicaThread for SimReplica {
                 holding.sent_in.clear();
             }
             holding.sent_in.insert(head.epoch, head.generation);
+        }
+        if let Work::LiveCopy(CopyOrder::Set { traffic, .. }) = &work {
+            holding.traffic = Some(traffic.clone());
         }
         holding.waiting.push_back(work);
         holding.waited_max = holding.waited_max.max(holding.waiting.len());

@@ -4,6 +4,7 @@
 use super::events::{Agenda, Event};
 use super::facts::Fact;
 use super::faults::{Aimed, Fault, Moment};
+use super::harm::Trouble;
 use super::host::{Host, Item};
 use super::invariant::Violation;
 use super::judge::Judges;
@@ -130,8 +131,14 @@ impl Cluster {
             host.look_whether_it_stands_still(guest, self.now, node.there_since == self.now);
         }
         let mut views = [0, 1].map(|host: HostId| self.hosts[host].view(guest, in_flight_max));
+        let is_held_up = self.hosts.iter().any(|host| {
+            let domain = host.yard.get().domains[guest].clone();
+            let fails = domain.is_some_and(|domain| domain.get().trouble != Trouble::None);
+            fails || host.receives_from[guest] > self.now
+        });
         for view in &mut views {
             view.well_since = self.well_since;
+            view.is_held_up = is_held_up;
             view.period = self.settings.answers.map_or(Span(0), |_| self.settings.colo.session.period);
         }
         if let Err(violation) = self.judges[guest].after_event(self.now, &views) {

@@ -10,8 +10,11 @@ use super::options::Options;
 use super::rng::Rng;
 use super::run::finish;
 use super::settings::Settings;
+use std::ops::Range;
+use understudy::control::Wish;
+use understudy::node::Glance;
 use understudy_checkpoint::Epoch;
-use understudy_session::{Span, Time};
+use understudy_session::{Mode, Span, Time};
 
 /// The faults tried after each event.
 pub fn faults() -> Vec<Fault> {
@@ -58,6 +61,35 @@ pub fn faults_of_pairs() -> Vec<Fault> {
     faults().into_iter().chain(takeovers).collect()
 }
 
+/// Those that are tried while a copy runs.
+pub fn faults_of_copies() -> Vec<Fault> {
+    let of_copies = [
+        Fault::CopyCrashes { guest: 0 },
+        Fault::Mode { guest: 0, mode: Mode::Remus },
+        Fault::CommitFails { host: 1 },
+        Fault::Wish { guest: 0, wish: Wish::Switchover },
+        Fault::ForceTakeover { host: 1, guest: 0 },
+    ];
+    faults().into_iter().chain(of_copies).collect()
+}
+
+/// The events of a run without faults from when output leaves by a match with a first copy until it does with a second one: what is
+/// halted, acked, committed, set and run lies in between.
+pub fn life_of_a_copy(seed: u64, settings: &Settings) -> Range<u64> {
+    let live_base = |cluster: &Cluster| match cluster.hosts[0].glance(0) {
+        Some(Glance::Primary { live_base, .. }) => live_base,
+        _ => None,
+    };
+    let begins = events_before(seed, settings, |cluster| live_base(cluster).is_some());
+    let mut first = None;
+    let ends = events_before(seed, settings, |cluster| {
+        let base = live_base(cluster);
+        first = first.or(base);
+        base > first
+    });
+    begins..ends
+}
+
 /// How many events a run without faults takes until the secondary has committed `epoch`.
 pub fn events_until(epoch: Epoch, seed: u64, settings: &Settings) -> u64 {
     events_before(seed, settings, |cluster| {
@@ -66,7 +98,7 @@ pub fn events_until(epoch: Epoch, seed: u64, settings: &Settings) -> u64 {
     })
 }
 
-fn events_before(seed: u64, settings: &Settings, reached: impl Fn(&Cluster) -> bool) -> u64 {
+fn events_before(seed: u64, settings: &Settings, mut reached: impl FnMut(&Cluster) -> bool) -> u64 {
     let mut cluster = Cluster::new(Rng::new(seed), settings.clone(), Options::default());
     let mut events = 0;
     while !reached(&cluster) {

@@ -137,6 +137,12 @@ pub struct HostView {
     pub buffered_bytes: (usize, usize),
     /// Bytes of held output, and their limit.
     pub held_bytes: (usize, usize),
+    /// Whether no checkpoint can be made for a while: a receive thread does nothing, or the guest cannot be captured.
+    pub is_held_up: bool,
+    /// Frames of input that are kept for a copy, and their limit.
+    pub input_frames: (usize, usize),
+    /// Frames that a copy has sent and that are kept, and their limit.
+    pub sent_frames: (usize, usize),
     /// Frames that were dropped because of a limit.
     pub dropped_frames: u64,
     /// Timeouts handled in a row without time passing.

@@ -79,6 +79,8 @@ pub struct Step {
     pub to: u64,
     /// The request that it took from its card.
     pub request: Option<u64>,
+    /// The counter of the frame that it sent.
+    pub sent: Option<u64>,
 }
 
 /// What a mutant does wrong to a guest.
@@ -285,8 +287,9 @@ impl Domain {
             self.dirty |= 1 << word;
         }
         let says = self.state.digest();
-        self.steps.push(Step { from, to: says, request });
-        if !chance.is_multiple_of(4) {
+        let sends = !chance.is_multiple_of(4);
+        self.steps.push(Step { from, to: says, request, sent: sends.then_some(self.state.counter) });
+        if sends {
             let frame = Frame {
                 guest: self.guest,
                 host: self.host,

@@ -1,4 +1,4 @@
-//! What may be done to a guest's captures, and to epochs on their way.
+//! What may be done to a guest's captures, and to epochs and packets on their way.
 
 /// A fault of captures.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -25,4 +25,12 @@ pub enum Harm {
     Damage,
     /// It is larger than the receiver accepts.
     TooLarge,
+}
+
+/// For a mutant that does not see what is missing of a guest's input: the number that it takes for the next, and how many it has
+/// not seen to be missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gaps {
+    pub(super) next: Option<u64>,
+    pub(super) unseen: u64,
 }

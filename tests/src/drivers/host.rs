@@ -12,7 +12,7 @@
 use super::bench::{SharedBench, SimWorkers};
 use super::context::{Said, SimContext};
 use super::frame::Frame;
-use super::harm::Harm;
+use super::harm::{Gaps, Harm};
 use super::mutant::Mutant;
 use super::names::{guest_name, name};
 use super::settings::{BUFFER_BYTES_MAX, Settings};
@@ -58,6 +58,8 @@ pub(super) struct Engine {
     pub(super) cx: SimContext,
     pub(super) bench: SharedBench,
     pub(super) mutant: Option<Mutant>,
+    /// For a mutant.
+    pub(super) gaps: [Gaps; GUESTS],
     from_workers: Receiver<(RuntimeId, Report)>,
     /// Reports that the loop has not handled.
     pub(super) reports: VecDeque<(RuntimeId, Report)>,
@@ -127,7 +129,7 @@ impl Engine {
         guests.set_available_bytes(|| None);
         let (cx, reports) = (SimContext::new(host, mutant), VecDeque::new());
         let (pacing, modes) = (settings.pacing, settings.modes);
-        Self { guests, cx, bench, mutant, from_workers, reports, pacing, modes }
+        Self { guests, cx, bench, mutant, gaps: Default::default(), from_workers, reports, pacing, modes }
     }
 
     /// Collects the workers' reports without passing them to the loop yet.
@@ -219,6 +221,7 @@ impl Engine {
         {
             let what = if self.mutant == Some(Mutant::DamageUnnoticed) { what } else { harmed(what, harm) };
             let what = self.twinned(&name, what);
+            let what = self.closed_up(&name, what);
             if self.lets_in(&name, &what) {
                 self.guests.arrived(super::names::name(1 - host), name, what, &mut self.cx);
             }

@@ -32,6 +32,8 @@ pub enum Invariant {
     Exact,
     /// What a copy sends is on no wire before it is the guest.
     Mute,
+    /// A frame that the copy does not send as well leaves before long all the same.
+    Promptness,
     /// S6: a divergence of guest and image is found.
     Divergence,
     /// S7, S8: of two primaries that meet, one stops.

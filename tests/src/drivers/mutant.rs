@@ -9,6 +9,7 @@ use super::rng::Rng;
 use super::settings::Settings;
 use super::weights::Kind;
 use understudy::control::Wish;
+use understudy_colo::mirror;
 use understudy_session::primary::State;
 use understudy_session::{Mode, Span, secondary};
 
@@ -109,11 +110,17 @@ pub enum Mutant {
     ImageForCopy,
     /// A link that ends is taken for the end of the process that had it.
     GoneUnproven,
+    /// What a guest heard and had no room on its way to the copy is not seen to be missing.
+    GapUnseen,
+    /// What is kept for a copy has no limit.
+    KeepsAll,
+    /// A frame waits for the copy's for ever.
+    WaitsForEver,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 47] = [
+    pub const ALL: [(Self, &'static [Invariant]); 50] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -161,6 +168,9 @@ impl Mutant {
         (Self::LooksOnce, &[Invariant::Readiness]),
         (Self::ImageForCopy, &[Invariant::Monotonicity]),
         (Self::GoneUnproven, &[Invariant::Patience]),
+        (Self::GapUnseen, &[Invariant::Exact]),
+        (Self::KeepsAll, &[Invariant::Bounds]),
+        (Self::WaitsForEver, &[Invariant::Promptness]),
     ];
 
     /// Faults that a mutant needs to do harm. In its seeds they strike more often.
@@ -199,6 +209,9 @@ impl Mutant {
                 | Self::AckBeforeHalt
                 | Self::LooksOnce
                 | Self::ImageForCopy
+                | Self::GapUnseen
+                | Self::KeepsAll
+                | Self::WaitsForEver
         )
     }
 
@@ -234,6 +247,26 @@ impl Mutant {
                 let mut aim = |after, fault| aimed.push(Aimed { moment: Moment::CopyHalts, after, fault });
                 aim(Span(0), slow);
                 aim(rng.span_us(1_000, 3_000), dies);
+            }
+            // The copy's host is slow to set it, while the guest is asked more than is kept.
+            Self::GapUnseen | Self::KeepsAll => {
+                (settings.answers, settings.modes) = (Some(10), [Mode::Colo; 2]);
+                if self == Self::KeepsAll {
+                    settings.colo.limits.input = mirror::Limits::default();
+                }
+                let lasts = Some(rng.span_us(180_000, 320_000));
+                let fault = Fault::ReceiverHangs { host: 1, guest: 0, lasts };
+                let after = rng.span_us(0, 20_000);
+                for moment in [Moment::CopyLives, Moment::CopyHalts] {
+                    aimed.push(Aimed { moment, after, fault });
+                }
+            }
+            Self::WaitsForEver => {
+                (settings.answers, settings.modes) = (Some(10), [Mode::Colo; 2]);
+                let long = Span::from_ms(10_000);
+                let limits = &mut settings.colo.limits.comparer;
+                (limits.match_min, limits.match_max) = (long, long);
+                settings.colo.session.period = Span::from_ms(230);
             }
             // The domain that stands by goes while the copy beside it is slow to stand still.
             Self::LooksOnce => {

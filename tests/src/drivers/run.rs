@@ -11,7 +11,7 @@ use super::mutant::Mutant;
 use super::options::Options;
 use super::plan::{self, FAULTS_END};
 use super::rng::Rng;
-use super::settings::Settings;
+use super::settings::{INPUT_FRAMES_MAX, MATCH_MAX, SENT_FRAMES_MAX, Settings};
 use super::trace::Trace;
 use super::weights::Weights;
 use std::ops::Range;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use understudy::config::ColoConfig;
 use understudy::guest::CopyLimits;
 use understudy::metrics::Metrics;
-use understudy_colo::comparer;
+use understudy_colo::{comparer, mirror, unreleased};
 use understudy_session::colo::{AfterCrash, Colo};
 use understudy_session::primary::{Budgets, Pacing, SlowPolicy};
 use understudy_session::{Mode, Span, Time};
@@ -82,8 +82,8 @@ fn draw_copies(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
     settings.modes = [mode(), mode()];
     settings.colo = colo_of(
         rng.span_us(20_000, 120_000),
-        rng.span_us(8_000, 30_000),
-        if rng.chance(30) { 6 } else { 64 },
+        rng.span_us(8_000, MATCH_MAX.0 / 1_000),
+        if rng.chance(30) { 6 } else { SENT_FRAMES_MAX },
         if rng.chance(70) { AfterCrash::Refuse } else { AfterCrash::FromCommit },
     );
 }
@@ -109,7 +109,8 @@ fn colo_of(period: Span, match_max: Span, frames_max: usize, after_crash: AfterC
                 frames_max,
                 ..comparer::Limits::default()
             },
-            ..CopyLimits::default()
+            input: mirror::Limits { frames_max: INPUT_FRAMES_MAX, ..mirror::Limits::default() },
+            sent: unreleased::Limits { frames_max, ..unreleased::Limits::default() },
         },
         after_crash,
     }
@@ -292,6 +293,6 @@ pub fn plain_settings() -> Settings {
 
 /// The same of a guest that runs twice, of whose answers some differ.
 pub fn settings_with_copies() -> Settings {
-    let colo = colo_of(Span::from_ms(40), Span::from_ms(15), 64, AfterCrash::Refuse);
+    let colo = colo_of(Span::from_ms(40), Span::from_ms(15), SENT_FRAMES_MAX, AfterCrash::Refuse);
     Settings { answers: Some(5), modes: [Mode::Colo; 2], colo, stands_by: false, ..plain_settings() }
 }

@@ -15,6 +15,13 @@ use understudy_session::{Mode, Span};
 /// Bytes for uncommitted epochs.
 pub const BUFFER_BYTES_MAX: usize = 1 << 20;
 
+/// The longest wait for a copy's frame that a seed draws.
+pub(super) const MATCH_MAX: Span = Span::from_ms(30);
+/// Frames of input that are kept for a copy.
+pub(super) const INPUT_FRAMES_MAX: usize = 64;
+/// Frames of a copy that are kept, at most.
+pub(super) const SENT_FRAMES_MAX: usize = 64;
+
 /// The sessions' times and bounds, some of them from the seed.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -7,7 +7,7 @@ use super::facts::{HostView, Image};
 use super::fate::{Fate, Stand};
 use super::frame::Frame;
 use super::host::{FRAMES_MAX, Host};
-use super::settings::BUFFER_BYTES_MAX;
+use super::settings::{BUFFER_BYTES_MAX, INPUT_FRAMES_MAX, SENT_FRAMES_MAX};
 use understudy::node::Glance;
 use understudy_checkpoint::Generation;
 use understudy_session::Time;
@@ -110,6 +110,8 @@ impl Host {
             view.work = (holding.waited_max, super::bench::WORK_MAX);
             let buffered = holding.work.as_ref().map_or(0, |work| work.receiver().buffered_bytes());
             view.buffered_bytes = (buffered, BUFFER_BYTES_MAX);
+            let [input, sent] = holding.traffic.as_ref().map_or([0; 2], |traffic| traffic.kept_frames());
+            (view.input_frames, view.sent_frames) = ((input, INPUT_FRAMES_MAX), (sent, SENT_FRAMES_MAX));
         }
         view
     }

@@ -7,9 +7,10 @@ use super::cluster::Cluster;
 use super::facts::Fact;
 use super::frame::Frame;
 use super::guest::SharedDomain;
+use super::harm::Gaps;
 use super::host::Engine;
 use super::mutant::Mutant;
-use super::names::{guest_name, name};
+use super::names::{guest_name, guest_of, name};
 use understudy::guest::{HeldOutput, Report, SteppedReplica, Work};
 use understudy::node::{Context, Glance, GuestPackets, Inbound};
 use understudy_checkpoint::epoch::EpochPart;
@@ -71,6 +72,26 @@ impl Engine {
         }
         let (generation, base, first) = (*generation, *base, *first);
         Inbound::Packets(GuestPackets::Output { generation, base, first, packets: list })
+    }
+
+    /// For a mutant: packets that a guest has heard come one after the other, whatever is missing between them.
+    pub(super) fn closed_up(&mut self, name: &str, mut what: Inbound) -> Inbound {
+        let Gaps { next, unseen } = &mut self.gaps[guest_of(name)];
+        match &mut what {
+            _ if self.mutant != Some(Mutant::GapUnseen) => {}
+            Inbound::Offer(..) => (*next, *unseen) = (None, 0),
+            Inbound::Packets(GuestPackets::Input { first, packets, .. }) => {
+                let count = packets.packets().map_or(0, |packets| packets.iter().count() as u64);
+                *unseen += next.map_or(0, |next| first.saturating_sub(next));
+                *next = Some(*first + count);
+                *first = first.saturating_sub(*unseen);
+            }
+            Inbound::Packets(GuestPackets::Taken { next, .. } | GuestPackets::Cut { next, .. }) => {
+                *next = next.saturating_sub(*unseen);
+            }
+            _ => {}
+        }
+        what
     }
 
     /// For a mutant: an epoch that is whole is acked at once.

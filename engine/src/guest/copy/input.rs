@@ -125,6 +125,10 @@ impl Input {
         }
     }
 
+    pub(super) fn kept_frames(&self) -> usize {
+        self.log.as_ref().map_or(0, |(_, log)| log.load().0)
+    }
+
     /// A copy of `base` runs and has received everything that is here.
     pub(super) fn has_run(&mut self, base: Epoch) {
         if let Some((_, log)) = &mut self.log {

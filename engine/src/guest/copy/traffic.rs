@@ -265,6 +265,12 @@ impl Traffic {
         self.inside.lock().with_way(Way::tick);
     }
 
+    /// Frames that are kept: of input, and of what the copy has sent.
+    pub fn kept_frames(&self) -> [usize; 2] {
+        let inside = self.inside.lock();
+        [inside.input.kept_frames(), inside.sent.len()]
+    }
+
     /// Counts of what was lost so far.
     pub fn stats(&self) -> TrafficStats {
         let inside = self.inside.lock();

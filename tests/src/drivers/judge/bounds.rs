@@ -14,6 +14,8 @@ pub(super) fn look(views: &[HostView; 2]) -> Verdict {
             ("pieces of work waiting", view.work),
             ("bytes of epochs not committed", view.buffered_bytes),
             ("bytes of output held", view.held_bytes),
+            ("frames of input kept for a copy", view.input_frames),
+            ("frames of a copy kept", view.sent_frames),
             ("timeouts in a row", (view.timeouts_in_a_row, TIMEOUTS_IN_A_ROW_MAX)),
         ];
         for (what, (is, max)) in limits {

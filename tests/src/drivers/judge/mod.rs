@@ -10,6 +10,7 @@ mod meeting;
 mod output_commit;
 mod patience;
 mod progress;
+mod promptness;
 mod readiness;
 mod world;
 
@@ -29,6 +30,7 @@ pub struct Judges {
     world: world::World,
     durability: durability::Durability,
     copies: copies::Copies,
+    promptness: promptness::Promptness,
     lonely: alone::Alone,
     meeting: meeting::Meeting,
     patience: patience::Patience,
@@ -58,6 +60,7 @@ impl Judges {
     /// Looks at one fact.
     pub fn see(&mut self, at: Time, fact: &Fact) -> Result<(), Violation> {
         self.atomicity.see(at, fact);
+        self.promptness.see(at, fact);
         self.forgot |= matches!(fact, Fact::WitnessForgot) && !self.hears_all;
         self.copy_crashed |= matches!(fact, Fact::CopyCrashed { .. });
         // A person's takeover takes the image.
@@ -96,6 +99,7 @@ impl Judges {
             self.meeting.look(at, views),
             bounds::look(views),
             progress::look(at, views),
+            self.promptness.look(at, views),
         ];
         self.first_heard(at, &verdicts)
     }
