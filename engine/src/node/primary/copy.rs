@@ -15,6 +15,7 @@
 mod comparing;
 #[cfg(test)]
 mod tests;
+mod used;
 
 use super::PrimaryGuest;
 use crate::guest::{Batch, CopyLimits, Cut, Heard};
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::mirror;
 use understudy_colo::rewriter::carried;
-use understudy_link::{GuestFrame, INPUT_TAKEN_SINCE, Lane, PacketFrame, PacketList};
+use understudy_link::{GuestFrame, Lane, PacketFrame, PacketList};
 use understudy_session::primary::Input;
 use understudy_session::{Divergence, Mode, Span, Time};
 
@@ -91,8 +92,10 @@ impl CopyElsewhere {
     }
 
     pub(in crate::node) fn next_timeout(&self) -> Option<Time> {
-        let comparer = self.comparing.as_ref().and_then(|comparing| comparing.comparer.next_timeout());
-        comparer.into_iter().chain(self.tell_at).min()
+        let of_comparing =
+            |comparing: &Comparing| [comparing.comparer.next_timeout(), comparing.used.next_timeout()];
+        let comparing = self.comparing.iter().flat_map(of_comparing).flatten();
+        comparing.chain(self.tell_at).min()
     }
 }
 
@@ -124,7 +127,8 @@ impl PrimaryGuest {
             return;
         };
         comparing.look(held, now);
-        (comparing.base, comparing.used) = (Some(base), None);
+        comparing.base = Some(base);
+        comparing.used.begin();
         comparing.input.copy_runs();
         comparing.comparer.live(now, base);
         comparing.todo.note(&mut comparing.comparer, None);
@@ -134,6 +138,7 @@ impl PrimaryGuest {
     pub(super) fn stop_match(&mut self) {
         if let Some(comparing) = &mut self.copy.comparing {
             comparing.base = None;
+            comparing.used.end();
             comparing.comparer.stop();
             // A frame that has matched and not left yet leaves by its ack.
             (comparing.todo.leaving, comparing.todo.diverged) = Default::default();
@@ -172,9 +177,12 @@ impl PrimaryGuest {
         cx.send(&self.peer, &GuestFrame::Packets(cut).of(*guest));
     }
 
-    /// Sends the guest's input to the copy.
-    fn send_input(&mut self, cx: &mut dyn Context) {
-        let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
+    /// Sends the guest's input to the copy. Returns whether there was any.
+    fn send_input(&mut self, cx: &mut dyn Context) -> bool {
+        let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else {
+            return false;
+        };
+        let mut is_sent = false;
         while let Some(Batch { first, count, list }) = heard.take() {
             let Some((guest, _)) = self.place else { continue };
             if !cx.has_room(&self.peer, Lane::OfferedPackets(guest))
@@ -187,17 +195,18 @@ impl PrimaryGuest {
             if let Some(packets) = list.packets() {
                 let input = PacketFrame::Input { generation: comparing.generation, first, packets };
                 cx.send(&self.peer, &GuestFrame::Packets(input).of(guest));
+                is_sent = true;
             }
         }
         let next = heard.first_needed();
         // A peer that is not told keeps the input.
         if let Some((guest, _)) = self.place
-            && cx.link_version(&self.peer) >= Some(INPUT_TAKEN_SINCE)
-            && comparing.input.tells_taken(next)
+            && comparing.input.tells_taken(next, cx.link_version(&self.peer))
         {
             let taken = PacketFrame::Taken { generation: comparing.generation, next };
             cx.send(&self.peer, &GuestFrame::Packets(taken).of(guest));
         }
+        is_sent
     }
 
     /// Logs input that the copy missed and will not receive before it is set anew.
@@ -262,12 +271,12 @@ impl PrimaryGuest {
         // Frames are compared in the order in which the guest sent them.
         comparing.look(held, now);
         comparing.copy_sent(base, first, packets, now);
-        self.settle_matching(cx);
+        self.settle_matching(false, cx);
     }
 
     /// Called once in each iteration of the loop.
     pub(super) fn run_matching(&mut self, cx: &mut dyn Context) {
-        self.send_input(cx);
+        let is_input_sent = self.send_input(cx);
         self.say_lost_input();
         let now = cx.now();
         if let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) {
@@ -277,12 +286,12 @@ impl PrimaryGuest {
                 comparing.todo.note(&mut comparing.comparer, None);
             }
         }
-        self.settle_matching(cx);
+        self.settle_matching(is_input_sent, cx);
         self.tell_what_left(cx);
     }
 
-    /// Performs the comparer's actions.
-    fn settle_matching(&mut self, cx: &mut dyn Context) {
+    /// Performs the comparer's actions. `is_input_sent`: something goes to the copy's host in any case.
+    fn settle_matching(&mut self, is_input_sent: bool, cx: &mut dyn Context) {
         let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
             return;
         };
@@ -298,10 +307,10 @@ impl PrimaryGuest {
                 let handshake = PacketFrame::Handshake { generation, epoch, packet: &packet };
                 cx.send(&self.peer, &GuestFrame::Packets(handshake).of(guest));
             }
-            if let (Some(base), Some(used)) = (comparing.base, comparing.comparer.used_through())
-                && comparing.used < Some(used)
+            if let Some(base) = comparing.base
+                && let Some(used) =
+                    comparing.used.tell(comparing.comparer.used_through(), is_input_sent, cx.now())
             {
-                comparing.used = Some(used);
                 let released = PacketFrame::Released { generation, base, through: used.0 };
                 cx.send(&self.peer, &GuestFrame::Packets(released).of(guest));
             }

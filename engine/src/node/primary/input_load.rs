@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use understudy_checkpoint::Epoch;
 use understudy_colo::mirror::Limits;
+use understudy_link::INPUT_TAKEN_SINCE;
 
 /// The copy's host is told what the guest has taken after so many packets: a log that is a little longer costs less than a frame for
 /// each batch.
@@ -80,9 +81,10 @@ impl InputLoad {
         self.lacks = true;
     }
 
-    /// That the guest has taken all before `next` is worth telling; from then on it counts.
-    pub(super) fn tells_taken(&mut self, next: u64) -> bool {
-        let tells = next >= self.taken + TAKEN_EVERY;
+    /// That the guest has taken all before `next` is worth telling on a link of this version; from then on it counts. A host that
+    /// cannot be told keeps it all.
+    pub(super) fn tells_taken(&mut self, next: u64, version: Option<u16>) -> bool {
+        let tells = version >= Some(INPUT_TAKEN_SINCE) && next >= self.taken + TAKEN_EVERY;
         if tells {
             self.taken = next;
             self.forget_taken();
@@ -143,6 +145,8 @@ mod tests {
 
     /// Packets of a batch.
     const BATCH: u64 = 1_024;
+    /// The version of a link on which it can be told what the guest has taken.
+    const TELLS: Option<u16> = Some(INPUT_TAKEN_SINCE);
 
     fn load(frames_max: usize) -> InputLoad {
         InputLoad::new(Limits { frames_max, bytes_max: 64 << 20 })
@@ -152,7 +156,7 @@ mod tests {
     fn send(load: &mut InputLoad, batches: std::ops::Range<u64>) -> usize {
         let firsts = batches.map(|batch| batch * BATCH);
         let has_room = |first: &u64| {
-            load.tells_taken(*first);
+            load.tells_taken(*first, TELLS);
             load.send(*first, BATCH, 60 * BATCH as usize)
         };
         firsts.take_while(has_room).count()
@@ -177,10 +181,24 @@ mod tests {
     fn what_was_not_told_to_be_taken_is_kept_there() {
         let mut load = load(10 * BATCH as usize);
         load.copy_runs();
-        assert!(!load.tells_taken(BATCH - 1));
-        assert!(load.tells_taken(BATCH));
-        assert!(!load.tells_taken(2 * BATCH - 1));
-        assert!(load.tells_taken(2 * BATCH + 5));
+        assert!(!load.tells_taken(BATCH - 1, TELLS));
+        assert!(load.tells_taken(BATCH, TELLS));
+        assert!(!load.tells_taken(2 * BATCH - 1, TELLS));
+        assert!(load.tells_taken(2 * BATCH + 5, TELLS));
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_told_keeps_all_and_is_sent_no_more_than_it_has_room_for() {
+        for version in [Some(INPUT_TAKEN_SINCE - 1), None] {
+            let mut load = load(12 * BATCH as usize);
+            load.copy_runs();
+            for batch in 0..9 {
+                assert!(!load.tells_taken(batch * BATCH, version), "{version:?}");
+                assert!(load.send(batch * BATCH, BATCH, 60));
+            }
+            assert!(load.becomes_full(), "{version:?}");
+            assert!(!load.send(9 * BATCH, BATCH, 60), "{version:?}");
+        }
     }
 
     #[test]

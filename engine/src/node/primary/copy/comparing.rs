@@ -9,6 +9,7 @@
 //!
 //! Not here: what becomes of a divergence or a handshake ([`copy`](super)), and when two frames match (`colo`).
 
+use super::used::Used;
 use crate::guest::{CARD, Compared, CopyLimits};
 use crate::node::primary::input_load::InputLoad;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -28,8 +29,8 @@ pub(super) struct Comparing {
     pub(super) next: HeldId,
     /// Frames may leave by a match with the copy of this epoch.
     pub(super) base: Option<Epoch>,
-    /// The copy's host knows that frames up to this one are no longer needed.
-    pub(super) used: Option<CopyNumber>,
+    /// What the copy's host was told of frames that are no longer needed.
+    pub(super) used: Used,
     pub(super) input: InputLoad,
     /// The number of frames missing from the copy's input that the log has already reported.
     pub(super) lost_said: u64,
@@ -76,7 +77,7 @@ impl Comparing {
             comparer: Comparer::new(limits.comparer, seed),
             next,
             base: None,
-            used: None,
+            used: Used::new(limits.comparer.frames_max),
             input: InputLoad::new(limits.input),
             lost_said: 0,
             todo: Todo::default(),
@@ -89,6 +90,7 @@ impl Comparing {
     pub(super) fn limit(&mut self, input: mirror::Limits, output_frames: usize) -> bool {
         self.input.limit(input);
         self.comparer.limit_frames(output_frames);
+        self.used.limit(output_frames);
         let CopyLimits { comparer, input: own, .. } = self.limits;
         input.frames_max < own.frames_max
             || input.bytes_max < own.bytes_max
