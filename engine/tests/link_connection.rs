@@ -67,7 +67,7 @@ impl End {
                 });
             }
             match self.connection.fill()? {
-                Fill::Some => {}
+                Fill::Some | Fill::Last => {}
                 Fill::Ended => return Ok(Seen::Ended),
                 Fill::Drained => self.poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap(),
             }
@@ -143,6 +143,29 @@ fn an_ack_crosses_while_megabytes_of_pages_wait() {
         }
     }
     assert!(before_ack.unwrap() < batches, "the ack came after all {batches} batches");
+}
+
+/// A loop that is told once that a socket is readable reads no more after this; what comes later, or the peer's end, it is told anew.
+#[test]
+fn the_read_that_brings_all_there_was_says_so() {
+    let (mut a, mut b) = link();
+    let message = ToPrimary::Ack { generation: Generation(1), epoch: Epoch(9) };
+    let ack = GuestFrame::ToPrimary(message).of(guest(5));
+    let began = Instant::now();
+    for _ in 0..3 {
+        a.connection.push(encode(&ack).unwrap()).unwrap();
+        a.connection.flush().unwrap();
+        let filled = loop {
+            assert!(began.elapsed() < HANG_GUARD, "nothing comes");
+            match b.connection.fill().unwrap() {
+                Fill::Drained => std::thread::yield_now(),
+                filled => break filled,
+            }
+        };
+        assert_eq!(filled, Fill::Last);
+        assert_eq!(b.next().unwrap(), Seen::Ack(guest(5), Epoch(9)));
+        assert_eq!(b.connection.fill().unwrap(), Fill::Drained);
+    }
 }
 
 #[test]

@@ -27,8 +27,10 @@ pub struct FramingError(pub u32);
 /// The result of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Filled {
-    /// Bytes.
+    /// Bytes, and there may be more.
     Some,
+    /// Bytes, and all that there were, unless the other side has closed its end.
+    Last,
     /// Nothing now.
     WouldBlock,
     /// The end of the stream.
@@ -54,11 +56,12 @@ impl FrameReader {
         self.end -= self.start;
         self.start = 0;
         loop {
+            let room = self.buffer.len() - self.end;
             return match from.read(&mut self.buffer[self.end..]) {
                 Ok(0) => Ok(Filled::End),
                 Ok(bytes) => {
                     self.end += bytes;
-                    Ok(Filled::Some)
+                    Ok(if bytes < room { Filled::Last } else { Filled::Some })
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Filled::WouldBlock),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -163,7 +166,7 @@ mod tests {
             }
             writer.flush(&mut stream).unwrap();
             let (mut reader, mut from, mut seen) = (FrameReader::new(), Dripping(&stream, step), Vec::new());
-            while reader.fill(&mut from).unwrap() == Filled::Some {
+            while matches!(reader.fill(&mut from).unwrap(), Filled::Some | Filled::Last) {
                 while let Some(frame) = reader.take().unwrap() {
                     seen.push(frame.to_vec());
                 }

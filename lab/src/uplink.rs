@@ -36,6 +36,10 @@ pub struct Uplink {
     reader: FrameReader,
     writer: FrameWriter,
     dropped: u64,
+    /// All that had arrived was read, and the socket was not said to be readable since.
+    is_drained: bool,
+    /// The switch has closed its end: what is left is read up to that.
+    is_ending: bool,
 }
 
 impl Uplink {
@@ -46,8 +50,8 @@ impl Uplink {
         }
         let stream = UnixStream::connect(path)?;
         stream.set_nonblocking(true)?;
-        let mut uplink =
-            Self { stream, reader: FrameReader::new(), writer: FrameWriter::default(), dropped: 0 };
+        let (reader, writer) = (FrameReader::new(), FrameWriter::default());
+        let mut uplink = Self { stream, reader, writer, dropped: 0, is_drained: false, is_ending: false };
         uplink.write_frame(name.as_bytes());
         uplink.flush()?;
         Ok(uplink)
@@ -56,13 +60,23 @@ impl Uplink {
     /// The next frame that has arrived; `None` if there is none.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, UplinkError> {
         while self.reader.next_length()?.is_none() {
+            if std::mem::take(&mut self.is_drained) && !self.is_ending {
+                return Ok(None);
+            }
             match self.reader.fill(&mut self.stream)? {
                 Filled::Some => (),
+                Filled::Last => self.is_drained = true,
                 Filled::WouldBlock => return Ok(None),
                 Filled::End => return Err(UplinkError::Closed),
             }
         }
         Ok(self.reader.take()?)
+    }
+
+    /// For a loop that hears once of each change: the socket can be read, or has ended.
+    pub fn is_readable(&mut self, has_ended: bool) {
+        self.is_drained = false;
+        self.is_ending |= has_ended;
     }
 
     /// Queues a frame; `false` if it was dropped, and counted, because the queue is full.

@@ -21,6 +21,31 @@ pub struct Joint {
     waits: bool,
 }
 
+/// A stream whose reads are noted.
+struct Noting<'a, S> {
+    stream: &'a mut S,
+    /// The last read brought less than it had room for: the stream was empty then.
+    is_drained: bool,
+}
+
+impl<S: Read> Read for Noting<'_, S> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(into)?;
+        self.is_drained = count < into.len();
+        Ok(count)
+    }
+}
+
+impl<S: Write> Write for Noting<'_, S> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.stream.write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 impl Joint {
     /// A link that says what it has to as soon as the channel is open.
     pub fn new(link: Link, channel: Channel) -> Self {
@@ -95,15 +120,21 @@ impl Joint {
 
     fn read(&mut self, stream: &mut (impl Read + Write)) -> Result<Fill, ConnectionError> {
         let mut skipped = [0; 4096];
+        let mut stream = Noting { stream, is_drained: false };
         loop {
             let space = self.link.space().map_err(io::Error::from)?;
             let skipping = space.is_none();
-            match self.channel.read(stream, space.unwrap_or(&mut skipped)) {
+            let space = space.unwrap_or(&mut skipped);
+            let room = space.len();
+            match self.channel.read(&mut stream, space) {
                 Ok(0) => return Ok(Fill::Ended),
                 Ok(_) if skipping => return Ok(Fill::Some),
                 Ok(count) => {
                     self.link.filled(count);
-                    return Ok(Fill::Some);
+                    // What TLS has opened and not handed over would have filled the rest. What it had opened before says nothing of
+                    // the stream now.
+                    let is_last = count < room && stream.is_drained;
+                    return Ok(if is_last { Fill::Last } else { Fill::Some });
                 }
                 Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Fill::Drained);

@@ -2,7 +2,7 @@
 //! connect again, and who is told of an end, is the loop's.
 //!
 //! ```text
-//!   readable:   loop { while next_event() { … }   fill() ─► Some: again, Drained: wait, Ended: close }
+//!   readable:   loop { while next_event() { … }   fill() ─► Some: again, Last, Drained: wait, Ended: close }
 //!   writable:   flush()          also after pushing frames
 //!   timer:      check_timeout(now) at deadline()
 //!
@@ -75,6 +75,9 @@ impl From<LinkEnd> for ConnectionError {
 pub enum Fill {
     /// Bytes arrived, and there may be more.
     Some,
+    /// Bytes arrived, and they are all that there were: what comes after them makes the socket readable anew, unless the peer has
+    /// closed its end.
+    Last,
     /// Nothing more for now.
     Drained,
     /// The peer closed its end.

@@ -15,6 +15,7 @@ use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
 use crate::metrics::http;
 use mio::Token;
+use mio::event::Event;
 use std::io;
 use std::time::Duration;
 use understudy_checkpoint::Epoch;
@@ -74,8 +75,10 @@ impl Node {
     }
 
     fn sort_events(&mut self) -> io::Result<()> {
-        let tokens: Vec<Token> = self.events.iter().map(|event| event.token()).collect();
-        for token in tokens {
+        let has_ended = |event: &Event| event.is_read_closed() || event.is_error();
+        let ready: Vec<(Token, bool)> =
+            self.events.iter().map(|event| (event.token(), has_ended(event))).collect();
+        for (token, has_ended) in ready {
             match token {
                 TIMER => self.clock.rang()?,
                 WAKER => {}
@@ -86,8 +89,8 @@ impl Node {
                 }
                 _ => {
                     self.cx.witness.ready(token);
-                    self.switch.ready(token);
-                    self.cx.links.ready(token, self.cx.now);
+                    self.switch.ready(token, has_ended);
+                    self.cx.links.ready(token, has_ended, self.cx.now);
                 }
             }
         }

@@ -129,10 +129,11 @@ impl Links {
     }
 
     /// A readiness event for one of the links.
-    pub(super) fn ready(&mut self, token: Token, now: Time) {
+    pub(super) fn ready(&mut self, token: Token, has_ended: bool, now: Time) {
         if let Some(number) = self.listeners.iter().position(|(listener, _)| *listener == token) {
             self.accept(number, now);
-        } else if self.connections.contains_key(&token) {
+        } else if let Some(link) = self.connections.get_mut(&token) {
+            link.is_ending |= has_ended;
             self.unread.insert(token);
         }
     }

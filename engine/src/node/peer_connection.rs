@@ -86,6 +86,8 @@ pub(super) struct PeerConnection {
     pub(super) numbers: Numbers,
     /// An error that ended it at a moment when no result could be returned.
     broken: Option<ConnectionError>,
+    /// The peer has closed its end: what is left is read up to that.
+    pub(super) is_ending: bool,
 }
 
 impl PeerConnection {
@@ -103,6 +105,7 @@ impl PeerConnection {
             owes_bulletin: false,
             numbers: Numbers::default(),
             broken: None,
+            is_ending: false,
         }
     }
 
@@ -188,7 +191,7 @@ impl PeerConnection {
         events: &mut VecDeque<LinkEvent>,
         now: Time,
     ) -> Result<Read, ConnectionError> {
-        let (mut bytes, mut frames) = (0, 0);
+        let (mut bytes, mut frames, mut is_last) = (0, 0, false);
         loop {
             while let Some(event) = self.connection.next_event()? {
                 self.heard_at = now;
@@ -237,8 +240,12 @@ impl PeerConnection {
                     return Ok(Read::More);
                 }
             }
+            if is_last && !self.is_ending {
+                return Ok(Read::Drained);
+            }
             match self.connection.fill()? {
                 Fill::Some => {}
+                Fill::Last => is_last = true,
                 Fill::Drained => return Ok(Read::Drained),
                 Fill::Ended => return Ok(Read::Ended),
             }

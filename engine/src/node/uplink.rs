@@ -16,8 +16,15 @@ const FRAMES_PER_TURN: usize = 512;
 
 #[derive(Debug)]
 enum State {
-    Out { retry_at: Time },
-    In(Uplink),
+    Out {
+        retry_at: Time,
+    },
+    In {
+        uplink: Uplink,
+        /// Something waits until the socket takes more. Only then is room in it an event: a unix socket makes one whenever its other
+        /// end has read.
+        is_full: bool,
+    },
 }
 
 /// The port.
@@ -39,8 +46,13 @@ impl SwitchPort {
         Self { path, name, registry, token, state, unread: false, trouble: None }
     }
 
-    pub(super) fn ready(&mut self, token: Token) {
-        self.unread |= token == self.token;
+    pub(super) fn ready(&mut self, token: Token, has_ended: bool) {
+        if token == self.token
+            && let State::In { uplink, .. } = &mut self.state
+        {
+            self.unread = true;
+            uplink.is_readable(has_ended);
+        }
     }
 
     /// Whether the socket may hold more frames.
@@ -51,7 +63,7 @@ impl SwitchPort {
     pub(super) fn next_timeout(&self) -> Option<Time> {
         match &self.state {
             State::Out { retry_at } => self.path.as_ref().map(|_| *retry_at),
-            State::In(_) => None,
+            State::In { .. } => None,
         }
     }
 
@@ -60,18 +72,14 @@ impl SwitchPort {
         let Some(path) = self.path.as_ref().filter(|_| *retry_at <= now) else { return };
         let plugged = Uplink::connect(path, &self.name).and_then(|uplink| {
             let fd = uplink.as_fd().as_raw_fd();
-            self.registry.register(
-                &mut SourceFd(&fd),
-                self.token,
-                Interest::READABLE | Interest::WRITABLE,
-            )?;
+            self.registry.register(&mut SourceFd(&fd), self.token, Interest::READABLE)?;
             Ok(uplink)
         });
         self.unread = plugged.is_ok();
         self.state = match plugged {
             Ok(uplink) => {
                 self.trouble = None;
-                State::In(uplink)
+                State::In { uplink, is_full: false }
             }
             Err(error) => {
                 let trouble = error.to_string();
@@ -90,7 +98,7 @@ impl SwitchPort {
 
     /// Hands arrived frames to `deliver`, up to a bound.
     pub(super) fn read(&mut self, now: Time, mut deliver: impl FnMut(&[u8])) {
-        let State::In(uplink) = &mut self.state else { return };
+        let State::In { uplink, .. } = &mut self.state else { return };
         if !self.unread {
             return;
         }
@@ -108,16 +116,25 @@ impl SwitchPort {
 
     /// Queues a frame for the switch. A full queue drops it and counts that, as a switch does.
     pub(super) fn write(&mut self, frame: &[u8]) {
-        if let State::In(uplink) = &mut self.state {
+        if let State::In { uplink, .. } = &mut self.state {
             uplink.write_frame(frame);
         }
     }
 
     /// Sends as much as the socket takes.
     pub(super) fn flush(&mut self, now: Time) {
-        if let State::In(uplink) = &mut self.state
-            && let Err(error) = uplink.flush()
-        {
+        let State::In { uplink, is_full } = &mut self.state else { return };
+        let flushed = uplink.flush().and_then(|is_done| {
+            if *is_full == is_done {
+                *is_full = !is_done;
+                let interest =
+                    if is_done { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+                let fd = uplink.as_fd().as_raw_fd();
+                self.registry.reregister(&mut SourceFd(&fd), self.token, interest)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = flushed {
             self.unplug(&error, now);
         }
     }

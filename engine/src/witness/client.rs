@@ -116,7 +116,7 @@ impl WitnessLink {
                 None => {}
             }
             match self.connection.fill()? {
-                Fill::Some => {}
+                Fill::Some | Fill::Last => {}
                 Fill::Drained => return Ok(None),
                 Fill::Ended => return Ok(Some(News::Ended)),
             }

@@ -273,7 +273,7 @@ impl Daemon {
                 return Err(LinkError::Unexpected { expected: "a witness request", found }.into());
             }
             Some(Event::Up(_)) | None => match client.connection.fill()? {
-                Fill::Some => {}
+                Fill::Some | Fill::Last => {}
                 Fill::Drained => return Ok(Step::Wait),
                 Fill::Ended => return Ok(Step::Done),
             },

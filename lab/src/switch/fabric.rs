@@ -148,7 +148,7 @@ mod tests {
                 let mut bytes = Vec::new();
                 fabric.outgoing(PortId(port)).unwrap().flush(&mut bytes).unwrap();
                 let (mut reader, mut stream, mut frames) = (FrameReader::new(), &bytes[..], 0);
-                while reader.fill(&mut stream).unwrap() == Filled::Some {
+                while matches!(reader.fill(&mut stream).unwrap(), Filled::Some | Filled::Last) {
                     while reader.take().unwrap().is_some() {
                         frames += 1;
                     }

@@ -115,6 +115,22 @@ struct Connection {
     reader: FrameReader,
     /// Whether it has sent its name and is connected to the fabric.
     is_plugged: bool,
+    /// The other side has closed its end: what is left is read up to that.
+    is_ending: bool,
+    /// Something waits until the socket takes more. Only then is room in it an event: a unix socket makes one whenever its other end
+    /// has read.
+    is_full: bool,
+}
+
+impl Connection {
+    /// Whether something waits for room in the socket.
+    fn tell(&mut self, poll: &Poll, port: PortId, is_full: bool) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_full, is_full) == is_full {
+            return Ok(());
+        }
+        let interest = if is_full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        poll.registry().reregister(&mut self.stream, Token(port.0), interest)
+    }
 }
 
 /// The connection has ended.
@@ -150,7 +166,10 @@ impl Front {
                     LISTENER => self.accept(),
                     WAKER => (),
                     // A port that can be written to is flushed below, like all others.
-                    Token(port) => self.read_soon(PortId(port)),
+                    Token(port) => {
+                        let has_ended = event.is_read_closed() || event.is_error();
+                        self.read_soon(PortId(port), has_ended);
+                    }
                 }
             }
             for _ in 0..self.readable.len() {
@@ -166,17 +185,21 @@ impl Front {
         // Until nobody waits; a connection that failed before it was taken is gone, the next one may be fine.
         while let Ok((mut stream, _)) = self.listener.accept() {
             let port = PortId(self.next_port);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if self.poll.registry().register(&mut stream, Token(port.0), interest).is_ok() {
+            if self.poll.registry().register(&mut stream, Token(port.0), Interest::READABLE).is_ok() {
                 self.next_port += 1;
-                let connection = Connection { stream, reader: FrameReader::new(), is_plugged: false };
+                let (is_plugged, is_ending, is_full) = Default::default();
+                let connection =
+                    Connection { stream, reader: FrameReader::new(), is_plugged, is_ending, is_full };
                 self.connections.insert(port, connection);
             }
         }
     }
 
     /// Queues a port for one read, unless it is queued already.
-    fn read_soon(&mut self, port: PortId) {
+    fn read_soon(&mut self, port: PortId, has_ended: bool) {
+        if let Some(connection) = self.connections.get_mut(&port) {
+            connection.is_ending |= has_ended;
+        }
         if !self.readable.contains(&port) {
             self.readable.push_back(port);
         }
@@ -186,9 +209,11 @@ impl Front {
     fn serve(&mut self, port: PortId) {
         let Some(connection) = self.connections.get_mut(&port) else { return };
         let filled = connection.reader.fill(&mut connection.stream);
+        let is_ending = connection.is_ending;
         let taken = take_frames(port, connection, &self.fabric, self.observer.as_deref_mut());
         match (filled, taken) {
-            (Ok(Filled::Some), Ok(())) => self.read_soon(port),
+            (Ok(Filled::Last), Ok(())) if !is_ending => (),
+            (Ok(Filled::Some | Filled::Last), Ok(())) => self.read_soon(port, false),
             (Ok(Filled::WouldBlock), Ok(())) => (),
             (Ok(Filled::End) | Err(_), _) | (_, Err(Ended)) => self.close(port),
         }
@@ -200,7 +225,8 @@ impl Front {
         for port in fabric.waiting() {
             let Some(connection) = self.connections.get_mut(&port) else { continue };
             let outgoing = fabric.outgoing(port).expect("a waiting port is plugged");
-            if outgoing.flush(&mut connection.stream).is_err() {
+            let flushed = outgoing.flush(&mut connection.stream);
+            if flushed.and_then(|()| connection.tell(&self.poll, port, !outgoing.is_empty())).is_err() {
                 broken.push(port);
             }
         }

@@ -110,7 +110,7 @@ impl Traffic {
         self.limits
     }
 
-    // ── the loop, about what comes by the link ───────────────────────────────────────────────────────────────────────
+    // ── the loop, about what comes by the link. What the copy says to it is told later in the same turn. ─────────────
 
     /// Takes input of the guest; `first` is the number of the first packet. A running copy has received everything before it; if
     /// packets are missing, the copy is muted, which makes the primary take a checkpoint.
@@ -131,8 +131,6 @@ impl Traffic {
             }
         }
         inside.way.notify();
-        drop(inside);
-        self.reporter.wake();
         Ok(())
     }
 
@@ -166,7 +164,6 @@ impl Traffic {
     /// The guest has opened a connection after the cut of `epoch`.
     pub fn handshake(&self, epoch: Epoch, packet: &[u8]) {
         self.inside.lock().with_way(|way, out| way.handshake(epoch, packet, out));
-        self.reporter.wake();
     }
 
     /// Output of the copy of `base` has left the primary up to this frame.
