@@ -41,6 +41,7 @@ impl Secondary {
             && !self.decides_for_itself()
         {
             self.phase = Phase::Standing { image, receiving: None };
+            self.decline_dropped(image.generation, &message);
         }
         match message {
             ToSecondary::Offer { generation, .. } => self.offered(generation),
@@ -60,6 +61,15 @@ impl Secondary {
             }
             ToSecondary::Farewell { .. } => self.farewell(generation),
             ToSecondary::CopyWanted { mode, from, .. } => self.copy_wanted(generation, mode, from),
+        }
+    }
+
+    /// Another link begins with an offer, and its primary resumes from what is here. On one that was only silent the primary has
+    /// noticed nothing, and its output waits for an ack of what was dropped.
+    fn decline_dropped(&mut self, generation: Generation, message: &ToSecondary) {
+        let dropped = self.dropped.take().filter(|_| !matches!(message, ToSecondary::Offer { .. }));
+        if dropped.is_some() {
+            self.send(ToPrimary::Declined { generation, epoch: dropped, why: Decline::WrongBase });
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Secondary {
     pub(super) farewell: bool,
     /// Since when no epoch became complete, after the link was lost at least once.
     pub(super) lone_since: Option<Time>,
+    /// The epoch that was arriving when the primary was lost. On a link that stays, the primary waits for its ack.
+    pub(super) dropped: Option<Epoch>,
     /// Whether the guest may be started here only once its primary's host is fenced: two hosts reach its disks.
     pub(super) needs_fencing: bool,
     /// Whether that host is fenced, and has not spoken since.
@@ -63,6 +65,7 @@ impl Secondary {
             spoken: Generation(0),
             farewell: false,
             lone_since: None,
+            dropped: None,
             needs_fencing: false,
             is_fenced: false,
             awaits_fencing: false,
@@ -259,6 +262,7 @@ impl Secondary {
                 if receiving.is_some() {
                     self.out.push(Output::DropIncomplete);
                 }
+                self.dropped = *receiving;
                 self.out.push(Output::Report(Event::PrimaryLost { why }));
                 self.lone_since.get_or_insert(self.now);
                 self.phase = Phase::Alone { image: *image, look_at: self.now + self.config.takeover_grace };

@@ -2,7 +2,7 @@
 
 use super::super::pair::{Held, Pair};
 use super::super::{CopyEnd, Mode};
-use super::{INTERVAL_MS, PERIOD_MS, matches_from};
+use super::{INTERVAL_MS, PERIOD_MS, diverge, matches_from};
 use crate::primary::{self, Output, State};
 use crate::secondary::{self, Output as Order};
 use crate::{ToPrimary, ToSecondary};
@@ -76,4 +76,23 @@ fn a_peer_is_not_blamed_for_the_time_without_acks_while_a_copy_was_live() {
     assert_eq!(pair.primary.live_base(), None);
     pair.wait(200);
     assert_eq!(pair.primary.state(), State::Protected, "two and a half seconds would be too late");
+}
+
+/// A secondary that hears nothing for too long, on a link that stays for other guests, drops the epoch that is arriving. Its primary
+/// has noticed nothing: with a live copy it would wait for that ack until the period is over, and its output as long.
+#[test]
+fn an_epoch_that_is_dropped_in_a_silence_is_declined_as_soon_as_the_primary_speaks_again() {
+    let mut pair = Pair::live();
+    let base = pair.base();
+    pair.hold(Held::Complete);
+    diverge(&mut pair);
+    pair.wait(20);
+    assert!(pair.primary.newest_captured() > Some(base), "it is on its way");
+    pair.tell_secondary(secondary::Input::LinkDown);
+    pair.let_go(Held::Complete);
+    assert_eq!(pair.primary.acked(), Some(base));
+    pair.tell_secondary(secondary::Input::LinkUp);
+    pair.wait(200);
+    assert_eq!(pair.primary.state(), State::Protected);
+    assert!(pair.primary.acked() > Some(base), "{:?}", pair.primary);
 }
