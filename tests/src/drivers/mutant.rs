@@ -266,6 +266,8 @@ impl Mutant {
                 let long = Span::from_ms(10_000);
                 let limits = &mut settings.colo.limits.comparer;
                 (limits.match_min, limits.match_max) = (long, long);
+                // Nor does the log of input ask for a checkpoint first.
+                settings.colo.limits.input = mirror::Limits::default();
                 settings.colo.session.period = Span::from_ms(230);
             }
             // The domain that stands by goes while the copy beside it is slow to stand still.
