@@ -51,7 +51,7 @@ impl Primary {
     fn tell_mode(&mut self) {
         let mode = self.matching.config.mode;
         let known = self.matching.told_mode.unwrap_or_default();
-        if self.may_ask() && known != mode {
+        if self.may_ask() && (known != mode || self.matching.tells_again) {
             let from = match self.matching.stage {
                 Stage::Off => None,
                 Stage::Asked { from, .. } | Stage::Live { from, .. } => Some(from),
@@ -98,7 +98,7 @@ impl Primary {
 
     fn ask_for_copy(&mut self, from: Option<Epoch>) {
         let mode = self.matching.config.mode;
-        self.matching.told_mode = Some(mode);
+        (self.matching.told_mode, self.matching.tells_again) = (Some(mode), false);
         self.send(ToSecondary::CopyWanted { generation: self.generation, mode, from });
     }
 
@@ -203,7 +203,7 @@ impl Primary {
         self.stop_match();
         let was_asked = core::mem::replace(&mut self.matching.stage, Stage::Off) != Stage::Off;
         if !self.link.is_up() {
-            self.matching.told_mode = None;
+            self.matching.tells_again |= self.matching.told_mode.take().is_some();
         }
         if was_asked {
             self.matching.demanded = false;

@@ -107,6 +107,8 @@ pub(super) struct Matching {
     pub(super) rests: Option<Rest>,
     /// The mode last sent to the peer on this link.
     pub(super) told_mode: Option<Mode>,
+    /// A mode was sent on a link that is gone: it may not have arrived, and another may have been wished since.
+    pub(super) tells_again: bool,
 }
 
 impl Doubling {
@@ -145,6 +147,7 @@ impl Matching {
             is_busy: false,
             rests: None,
             told_mode: None,
+            tells_again: false,
             config,
         }
     }
@@ -165,7 +168,7 @@ impl Matching {
     pub(super) fn captured(&mut self, capture: Capture) {
         self.demanded = false;
         if capture == Capture::Seed {
-            self.told_mode = None;
+            (self.told_mode, self.tells_again) = (None, false);
         }
     }
 

@@ -5,7 +5,7 @@ use super::super::{CopyEnd, Mode};
 use super::{INTERVAL_MS, PERIOD_MS, diverge, matches_from};
 use crate::primary::{self, Output, State};
 use crate::secondary::{self, Output as Order};
-use crate::{ToPrimary, ToSecondary};
+use crate::{EpochKind, ToPrimary, ToSecondary};
 use alloc::vec::Vec;
 use understudy_checkpoint::Epoch;
 
@@ -95,4 +95,32 @@ fn an_epoch_that_is_dropped_in_a_silence_is_declined_as_soon_as_the_primary_spea
     pair.wait(200);
     assert_eq!(pair.primary.state(), State::Protected);
     assert!(pair.primary.acked() > Some(base), "{:?}", pair.primary);
+}
+
+/// What was said on a link that is lost may not have arrived, and what is said meanwhile cannot.
+#[test]
+fn a_peer_that_was_told_a_mode_is_told_again_on_the_next_link() {
+    let mut pair = Pair::live();
+    pair.link(false);
+    pair.tell_primary(primary::Input::Mode(Mode::Remus));
+    pair.link(true);
+    pair.wait(2 * INTERVAL_MS);
+    assert_eq!((pair.primary.state(), pair.secondary.mode()), (State::Protected, Mode::Remus));
+}
+
+/// The next epoch comes on a link that stayed, of which this host heard nothing for too long.
+#[test]
+fn a_copy_that_was_asked_for_before_a_silence_is_not_set_after_it() {
+    let mut pair = Pair::live();
+    let (generation, acked) = (pair.primary.generation(), pair.base());
+    let epoch = acked.next();
+    pair.is_linked = false;
+    pair.tell_secondary(secondary::Input::LinkDown);
+    pair.tell_secondary(secondary::Input::LinkUp);
+    let (kind, base) = (EpochKind::Delta, Some(acked));
+    pair.tell_secondary(secondary::Input::Message(ToSecondary::EpochBegin { generation, epoch, kind, base }));
+    pair.tell_secondary(secondary::Input::Complete { generation, epoch });
+    assert!(pair.of_secondary.contains(&Order::Commit { epoch }), "{:?}", pair.of_secondary);
+    assert!(!pair.of_secondary.contains(&Order::SetCopy { epoch }));
+    assert!(pair.of_secondary.contains(&Order::DropCopy));
 }
