@@ -41,7 +41,7 @@ host_start() { # host_start HOST [SNAPSHOT]: boots, or loads the snapshot in its
     ! host_pid "$host" >/dev/null || die "host $host runs already"
     xen="dom0_mem=$DOM0_MIB""M,max:$DOM0_MIB""M com1=115200,8n1 console=com1 noreboot=1 spec-ctrl=no xpti=no"
     xen+=" loglvl=info guest_loglvl=info dom0_max_vcpus=1 sched=credit2 watchdog=0 cpuidle=0 mwait-idle=0"
-    dom0="console=hvc0 earlyprintk=xen root=/dev/vda rw mitigations=off rig.host=$host net.ifnames=0 audit=0"
+    dom0="console=hvc0 earlyprintk=xen root=/dev/vda rw mitigations=off rig.host=$host rig.init=${DOM0_INIT:-busybox} net.ifnames=0 audit=0"
     dom0+=" selinux=0 apparmor=0 random.trust_cpu=on raid=noautodetect"
     rm -f "$dir"/{mon,qmp,serial,repl,lan,ssh}.sock
     args=(-name "rig-$host" -nodefaults -no-reboot -display none -machine q35,hpet=off

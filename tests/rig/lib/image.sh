@@ -21,7 +21,7 @@ GUEST_MODULES=(xen-netfront)
 dom0_packages() { # dom0_packages XEN_VERSION
     echo "xen-utils-$1,xenstore-utils,libxenmisc$1,qemu-system-xen,openssh-server,openssh-client,iproute2,bridge-utils"
     echo "busybox-static,kmod,procps,less,tar,zstd,socat,netcat-openbsd,iputils-ping,tcpdump,ethtool,strace,iptables"
-    echo "net-tools,libnl-utils,python3-minimal,e2fsprogs,drbd-utils,nbd-client,iperf3"
+    echo "net-tools,libnl-utils,python3-minimal,e2fsprogs,drbd-utils,nbd-client,iperf3,systemd"
 }
 
 xen_version() { # xen_version SUITE
@@ -148,6 +148,18 @@ dom0_modules() { # dom0_modules PACKAGES KERNEL TREE
     depmod -b "$tree" "$kernel"
 }
 
+# A host that boots with systemd (rig.init=systemd) has Debian's own scripts start Xen's toolstack; of all other services, none.
+dom0_units() { # dom0_units TREE
+    local units=$1/etc/systemd/system name
+    rm -rf "$units"/*.wants
+    find "$1"/etc/rc?.d -name 'S*' ! -name 'S*xen' ! -name 'S*xendomains' -delete
+    mkdir -p "$units/multi-user.target.wants"
+    install -m 644 "$RIG"/host/rig*.service "$units/"
+    for name in rig rig-up; do ln -s "../$name.service" "$units/multi-user.target.wants/$name.service"; done
+    for name in getty.target systemd-networkd-wait-online.service; do ln -sf /dev/null "$units/$name"; done
+    ln -sf /usr/lib/systemd/system/multi-user.target "$units/default.target"
+}
+
 dom0_files() { # dom0_files TREE VERSION: what makes a Debian tree a host of the rig
     local tree=$1 file
     rm -f "$tree"/etc/ssh/ssh_host_*
@@ -159,6 +171,7 @@ dom0_files() { # dom0_files TREE VERSION: what makes a Debian tree a host of the
     install -m 600 "$RIG/host/ssh_config" "$tree/root/.ssh/config"
     install -m 644 "$RIG/host/sshd_config" "$tree/etc/ssh/sshd_config"
     install -m 755 "$RIG/host/rig-rc" "$tree/usr/sbin/rig-rc"
+    dom0_units "$tree"
     for file in xl-netbuf xr-nc; do install -m 755 "$RIG/host/$file" "$tree/usr/local/bin/$file"; done
     install -m 644 "$RIG/host/inittab" "$tree/etc/inittab"
     ln -sf busybox "$tree/usr/bin/init"

@@ -54,7 +54,7 @@ write_settings() { # write_settings SUITE_A SUITE_B XEN
             printf '%s=%q\n' "SUITE_$host" "$suite" "IMAGE_$host" "$(image_dir "$suite")" \
                 "SHARE_$host" "$(share_dir "$suite")" "XEN_BINARY_$host" "$binary"
         done
-        printf '%s=%s\n' HOST_MIB "$(host_mib)" DOM0_MIB 640
+        printf '%s=%s\n' HOST_MIB "$(host_mib)" DOM0_MIB 640 DOM0_INIT "${init:-busybox}"
     } >"$RUN/settings"
 }
 
