@@ -38,6 +38,7 @@ impl PrimaryGuest {
 
     fn session_is_lost(&mut self, why: String, cx: &mut dyn Context) {
         cx.session_failed(&self.name, &why);
+        self.gate.give_up_sync();
         if self.session.state() == State::Unprotected {
             tracing::error!(guest = %self.name, why, "The guest's session has failed: it runs on, unprotected; restart the node");
         } else {

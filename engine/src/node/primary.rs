@@ -28,6 +28,7 @@ use crate::metrics::GuestMeter;
 pub(super) use copy::CopyElsewhere;
 pub(super) use fence::FenceHere;
 use full_sync::FullSync;
+use gate::FullSyncOrder;
 pub(super) use gate::Gate;
 use mend::Broken;
 pub(super) use offer::OwnOffer;
@@ -149,7 +150,7 @@ impl PrimaryGuest {
             self.handle(Input::OutputLeaks, cx);
         }
         self.look_for_end(cx);
-        self.look_at_gate();
+        self.look_at_gate(cx);
         self.offer_again(cx);
     }
 
@@ -232,7 +233,7 @@ impl PrimaryGuest {
                 Output::Capture { generation, epoch, capture, stay_paused } => {
                     self.capture(generation, epoch, capture, stay_paused, inputs, cx.now());
                 }
-                Output::AbortCapture => self.abort_capture(),
+                Output::AbortCapture => self.abort_capture(inputs),
                 Output::Release { through } => self.release(through, cx.now()),
                 Output::MirrorInput { from } => self.mirror_input(from),
                 Output::MatchFrom { base } => self.match_from(base, cx.now()),
@@ -274,8 +275,11 @@ impl PrimaryGuest {
         }
     }
 
-    fn abort_capture(&self) {
-        if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
+    fn abort_capture(&mut self, inputs: &mut VecDeque<Input>) {
+        if let Some(epoch) = self.gate.give_up_sync() {
+            self.capturing = None;
+            inputs.push_back(Input::CaptureFailed { epoch, guest_gone: false, needs_seed: true });
+        } else if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
             protector.abort(epoch);
         }
         if let Some((_, queue)) = &self.place {
@@ -307,6 +311,10 @@ impl PrimaryGuest {
         inputs: &mut VecDeque<Input>,
         now: Time,
     ) {
+        self.capturing = Some(epoch);
+        if capture == Capture::Seed && self.gate.postpones(FullSyncOrder { generation, epoch, stay_paused }) {
+            return;
+        }
         let passed = Passed::default();
         let rate = self.sync_rate.as_ref().filter(|_| capture == Capture::Seed).cloned();
         let outlet: Box<dyn Outlet> = match &self.place {
@@ -314,10 +322,8 @@ impl PrimaryGuest {
             None => Box::new(NoOutlet),
         };
         if capture == Capture::Seed {
-            self.gate.seeds();
             self.full_sync = Some(FullSync::new(now, passed));
         }
-        self.capturing = Some(epoch);
         output_log::begun(&self.name, epoch);
         let order = CaptureOrder { generation, epoch, capture, stay_paused, now, outlet };
         let ordered = self.protector.as_ref().map_or(Err(Stuck), |protector| protector.capture(order));

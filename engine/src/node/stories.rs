@@ -286,25 +286,41 @@ fn a_person_lets_out_what_waits_for_a_mark() {
     assert_eq!(leaves(&output), 1);
 }
 
-/// What waited to pass belongs to the copy once its first epoch is cut, and leaves with its ack.
+/// From the cut of a full sync on, what is sent waits for its ack: clients would wait for the whole of it.
 #[test]
-fn what_waits_for_a_mark_does_not_leave_before_the_ack_of_a_copy_that_begins_meanwhile() {
+fn a_full_sync_does_not_begin_before_what_waits_for_a_mark_has_left() {
     let machine = Arc::new(Fake::default());
     let (mut story, output) = Story::adopted(&machine);
     for generation in [Generation(0), Generation(4)] {
         let stands = ToPrimary::Stand { generation, standing: Standing::Nothing };
         story.hear(Inbound::ToPrimary(stands));
     }
-    assert_eq!(*story.bench.orders.lock(), [primary::Capture::Seed]);
     output.transmit(b"a frame");
-    output.cut(Epoch(0)).unwrap();
+    story.pass(Span::from_ms(10));
+    assert!(story.bench.orders.lock().is_empty());
+    assert!(story.status().reason.contains("xenstore, which does not answer"), "{}", story.status().reason);
     machine.takes_marks.store(true, Ordering::Relaxed);
     story.pass(Span::from_ms(1));
-    assert_eq!(leaves(&output), 0, "the copy may be complete, and knows nothing of it");
-    let pause = Default::default();
-    story.report(1, Report::Captured { epoch: Epoch(0), pause, dirty_pages: 0 });
-    story.hear(Inbound::ToPrimary(ToPrimary::Ack { generation: Generation(4), epoch: Epoch(0) }));
     assert_eq!(leaves(&output), 1);
+    assert_eq!(*story.bench.orders.lock(), [primary::Capture::Seed]);
+    output.transmit(b"while it is copied");
+    assert_eq!(leaves(&output), 1);
+}
+
+#[test]
+fn a_full_sync_that_waits_for_a_mark_is_given_up_where_a_person_ends_the_protection() {
+    let machine = Arc::new(Fake::default());
+    let (mut story, output) = Story::adopted(&machine);
+    for generation in [Generation(0), Generation(4)] {
+        let stands = ToPrimary::Stand { generation, standing: Standing::Nothing };
+        story.hear(Inbound::ToPrimary(stands));
+    }
+    output.transmit(b"a frame");
+    story.guests.wish("web", Wish::Unprotect, &mut story.outside).unwrap();
+    machine.takes_marks.store(true, Ordering::Relaxed);
+    story.pass(Span::from_ms(1));
+    assert_eq!((leaves(&output), story.state()), (1, Some(primary::State::Unprotected)));
+    assert!(story.bench.orders.lock().is_empty(), "nobody wants it any more");
 }
 
 /// A node that is told to end while it starts a guest: the guest is on no other host any more.

@@ -138,6 +138,8 @@ pub struct Domain {
     pub settled: bool,
     /// The generation with which an engine labelled it.
     pub mark: Generation,
+    /// What xenstore is to write as the mark, and how often it is asked before that is done.
+    marking: (Generation, u64),
     /// The generation under which it runs; 0 before it is claimed.
     pub generation: Generation,
     /// The generation in its frames: 0 while its engine has not claimed it.
@@ -202,6 +204,7 @@ impl SharedDomain {
             outlives: false,
             settled: true,
             mark: Generation(0),
+            marking: (Generation(0), 0),
             generation: Generation(0),
             stamp: Generation(0),
             open: Epoch(0),
@@ -377,10 +380,18 @@ impl Machine for SharedDomain {
         self.get().gone
     }
     fn mark(&self, generation: Generation) {
-        self.get().mark = generation;
+        let mut domain = self.get();
+        if domain.marking.0 < generation {
+            domain.marking = (generation, generation.0 % 4 * 3);
+        }
     }
     fn is_marked(&self, generation: Generation) -> bool {
-        self.get().mark >= generation
+        let mut domain = self.get();
+        match domain.marking {
+            (newest, 0) => domain.mark = domain.mark.max(newest),
+            (newest, asks) => domain.marking = (newest, asks - 1),
+        }
+        domain.mark >= generation
     }
     fn has_settled(&self) -> bool {
         self.get().settled

@@ -4,20 +4,37 @@
 //! ```text
 //!   session: PassOutput, Release ──► marked? ── yes ──► Participants
 //!                                      └─ no: waits ── the mark is there, or a person says `unprotect` ──┘
+//!   session: a full sync ──► waits until all that may leave has left
 //! ```
+//!
+//! From the cut of a full sync on, output waits for its ack. A full sync takes as long as the guest's memory needs on the link, so
+//! what may leave before it must not be overtaken by it.
 //!
 //! Xenstored usually answers in microseconds. If it hangs, `status` says what the output waits for.
 
 use super::PrimaryGuest;
 use crate::guest::Participants;
+use crate::node::Context;
+use std::collections::VecDeque;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::primary::Capture;
 
 /// What waits for the mark.
 #[derive(Default, Debug)]
 pub(in crate::node) struct Gate {
     waits: Option<Waiting>,
+    /// A full sync that begins once nothing waits any more.
+    sync: Option<FullSyncOrder>,
     /// Whether a person has let this generation's output out, marked or not.
     waived: Generation,
+}
+
+/// The session's order of a full sync.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FullSyncOrder {
+    pub(super) generation: Generation,
+    pub(super) epoch: Epoch,
+    pub(super) stay_paused: bool,
 }
 
 /// The session's newest order: let out everything, or what is acked.
@@ -42,9 +59,16 @@ impl Gate {
         self.waits = None;
     }
 
-    /// A full sync begins: from its cut on nothing passes, and earlier output leaves with its ack.
-    pub(in crate::node) fn seeds(&mut self) {
-        self.waits.take_if(|waits| *waits == Waiting::Pass);
+    /// Whether a full sync has to wait. It is kept if so.
+    pub(super) fn postpones(&mut self, sync: FullSyncOrder) -> bool {
+        let waits = self.waits == Some(Waiting::Pass);
+        self.sync = waits.then_some(sync);
+        waits
+    }
+
+    /// A full sync that has waited is not wanted any more. Returns its epoch.
+    pub(in crate::node) fn give_up_sync(&mut self) -> Option<Epoch> {
+        self.sync.take().map(|sync| sync.epoch)
     }
 
     /// Whether output waits for the mark.
@@ -75,8 +99,8 @@ impl PrimaryGuest {
         }
     }
 
-    /// Lets waiting output out, if the guest is marked by now.
-    pub(in crate::node) fn look_at_gate(&mut self) {
+    /// Lets waiting output out, if the guest is marked by now. A full sync begins behind it.
+    pub(in crate::node) fn look_at_gate(&mut self, cx: &mut dyn Context) {
         if self.gate.is_waiting() {
             self.mark();
             if self.is_marked()
@@ -84,6 +108,12 @@ impl PrimaryGuest {
             {
                 what.let_out(&self.participants);
             }
+        }
+        if let Some(sync) = self.gate.sync.take_if(|_| self.gate.waits.is_none()) {
+            let FullSyncOrder { generation, epoch, stay_paused } = sync;
+            let mut inputs = VecDeque::new();
+            self.capture(generation, epoch, Capture::Seed, stay_paused, &mut inputs, cx.now());
+            inputs.into_iter().for_each(|input| self.handle(input, cx));
         }
     }
 

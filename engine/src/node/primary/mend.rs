@@ -33,6 +33,8 @@ impl PrimaryGuest {
     /// The capture threads have failed. The guest goes on without them, as far as its session lets it.
     pub(in crate::node) fn broke(&mut self, why: String, now: Time) {
         self.capturing = None;
+        // Not answered, as no capture is that its thread has not ended.
+        self.gate.give_up_sync();
         self.protector = None;
         if self.machine.is_none() {
             self.over.get_or_insert(Over::Broken(why));
