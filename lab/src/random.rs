@@ -1,5 +1,5 @@
-//! The guest's random numbers: splitmix64, with one word of state in a register, so that a restored guest draws the
-//! same numbers. Not for secrets.
+//! Random numbers from a seed: SplitMix64 (Steele, Lea, Flood 2014), the same everywhere. A guest keeps the one word of state in a
+//! register, so that a restored guest draws the same numbers. Drills, simulators and tests draw theirs from it, too. Not for secrets.
 
 /// A generator; equal states draw equal numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

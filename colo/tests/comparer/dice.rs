@@ -2,16 +2,18 @@
 
 use super::support::{Seg, USUAL_OPTIONS, ack, data, syn_ack};
 use understudy_colo::packet::Flags;
+use understudy_lab::Random;
 
-/// Numbers from a seed (SplitMix64).
-pub(crate) struct Dice(pub(crate) u64);
+/// Numbers from a seed.
+pub(crate) struct Dice(Random);
 
 impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Random(seed))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.word()
     }
 
     /// Less than `bound`.

@@ -189,7 +189,7 @@ impl History {
 
 /// Plays a history; what left by a match, and how often a checkpoint was asked for.
 pub(crate) fn history(seed: u64, comparer: Comparer) -> Result<(usize, usize), Judge> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let begin = dice.next() as u32;
     let mut history = History {
         comparer,

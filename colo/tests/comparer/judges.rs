@@ -283,7 +283,7 @@ pub(crate) fn play(
 
 /// Two guests that send the same: all of it leaves.
 pub(crate) fn equal_streams(seed: u64, comparer: Comparer) -> Verdict {
-    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let (mut comparer, mut dice) = (begun(comparer), Dice::new(seed));
     let stream = Stream::random(&mut dice);
     let (guest, copy) = (stream.sent(&mut dice), stream.sent(&mut dice));
     let outcome = play(&mut comparer, &mut dice, &guest, &copy, stream.has_syn)?;
@@ -296,7 +296,7 @@ pub(crate) fn equal_streams(seed: u64, comparer: Comparer) -> Verdict {
 
 /// Two guests whose streams differ from byte `at` on: in that byte, or in that one ends there.
 pub(crate) fn different_streams(seed: u64, comparer: Comparer) -> Verdict {
-    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let (mut comparer, mut dice) = (begun(comparer), Dice::new(seed));
     let stream = Stream::random(&mut dice);
     let mut other = stream.clone();
     let at = dice.below(stream.bytes.len());
@@ -326,7 +326,7 @@ pub(crate) fn different_streams(seed: u64, comparer: Comparer) -> Verdict {
 
 /// A copy that falls silent in the middle: that is told once, within the limit.
 pub(crate) fn silent_copy(seed: u64, comparer: Comparer) -> Verdict {
-    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let (mut comparer, mut dice) = (begun(comparer), Dice::new(seed));
     let stream = Stream::random(&mut dice);
     let guest = stream.sent(&mut dice);
     let mut copy = stream.sent(&mut dice);
@@ -342,7 +342,7 @@ pub(crate) fn silent_copy(seed: u64, comparer: Comparer) -> Verdict {
 
 /// Datagrams of two guests, some of which only one sends: the others leave, whatever their order.
 pub(crate) fn datagrams(seed: u64, comparer: Comparer) -> Verdict {
-    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let (mut comparer, mut dice) = (begun(comparer), Dice::new(seed));
     let contents = 1 + dice.below(20);
     let count = dice.below(60);
     let frames = |dice: &mut Dice| -> Vec<(usize, Vec<u8>)> {

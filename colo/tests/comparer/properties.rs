@@ -82,7 +82,7 @@ fn each_rule_is_needed() {
     ];
     for (mutant, may_notice) in expected {
         let mut noticed = BTreeSet::new();
-        let mut dice = Dice(1);
+        let mut dice = Dice::new(1);
         for _ in 0..150 {
             let seed = dice.next();
             for (property, limits) in PROPERTIES {

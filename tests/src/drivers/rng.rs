@@ -1,23 +1,21 @@
-//! Random numbers from one seed: SplitMix64 (Steele, Lea, Flood 2014), small enough to read and the same everywhere.
+//! Random numbers from one seed, the same everywhere.
 
+use understudy_lab::Random;
 use understudy_session::Span;
 
 /// A stream of numbers that depends only on its seed.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng(Random);
 
 impl Rng {
     /// The stream of `seed`.
     pub fn new(seed: u64) -> Self {
-        Self(seed ^ 0x5DEE_CE66_D1CE_CAFE)
+        Self(Random(seed ^ 0x5DEE_CE66_D1CE_CAFE))
     }
 
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.word()
     }
 
     /// A number below `bound`, which is not 0.

@@ -1,19 +1,19 @@
 //! A guest that answers requests, deterministic in what it was and what it hears, but for a knob; and a client.
 
 use std::collections::VecDeque;
+use understudy_lab::Random;
 
 /// A chain of chance from one seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng(Random);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed ^ 0x9E37_79B9_7F4A_7C15)
+        Self(Random(seed ^ 0x9E37_79B9_7F4A_7C15))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
+        self.0.word()
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
@@ -27,12 +27,6 @@ impl Rng {
     pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
-}
-
-fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
 }
 
 /// What a guest sends.
@@ -76,7 +70,7 @@ impl Guest {
     /// Answers the oldest request; `draw` makes a difference where the guest is not deterministic.
     pub(crate) fn answer(&mut self, draw: Option<u64>) -> Option<Frame> {
         let request = self.unanswered.pop_front()?;
-        self.digest = mix(self.digest ^ request ^ draw.unwrap_or(0));
+        self.digest = Random(self.digest ^ request ^ draw.unwrap_or(0)).word();
         self.sent.push(self.digest);
         Some(Frame::Reply { place: self.sent.len() - 1, digest: self.digest, received: self.received })
     }
