@@ -30,6 +30,8 @@ mod peer;
 mod phase;
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use crate::guest::{
 };
 use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, Sender};
-use outside::{Bench, Fake, G, Outside, Said, description, node, node_config, nothing};
+use outside::{Bench, Fake, G, Outside, Said, description, node, node_config, running};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -70,13 +70,8 @@ impl Story {
 
     fn adopting(mut story: Self, machine: &Arc<Fake>) -> (Self, HeldOutput) {
         let output = story.outputs.frames(Epoch(0));
-        let found = RunningGuest {
-            machine: machine.clone(),
-            source: nothing(),
-            output: output.clone(),
-            past: Some(PreviousRun { generation: Generation(3), is_halted: false }),
-            compared_bytes: 0,
-        };
+        let past = Some(PreviousRun { generation: Generation(3), is_halted: false });
+        let found = RunningGuest { past, ..running(machine, &output) };
         story.guests.add(NewPrimary::of("web", found, node("a")), &mut story.outside).unwrap();
         (story, output)
     }
@@ -102,8 +97,7 @@ impl Story {
 
     fn found_on(&mut self, machine: Arc<Fake>, past: Option<PreviousRun>) -> HeldOutput {
         let output = self.outputs.frames(Epoch(0));
-        let found =
-            RunningGuest { machine, source: nothing(), output: output.clone(), past, compared_bytes: 0 };
+        let found = RunningGuest { past, ..running(&machine, &output) };
         let (name, peer, find_changes) = ("web".into(), node("a"), FindChanges::Log);
         let pacing = Pacing::Clock { interval: Span::from_ms(25) };
         self.guests.found(
@@ -214,16 +208,13 @@ fn a_guest_that_somebody_had_back_while_it_was_being_started_here_claims_before_
     let mut story = Story::taking_over();
     story.primary(ToSecondary::Heartbeat { generation: Generation(3) });
     let output = story.outputs.frames(Epoch(2));
-    let (machine, source) = (Arc::new(Fake::default()), nothing());
-    machine.takes_marks.store(true, Ordering::Relaxed);
-    let (port, past) = (output.clone(), None);
-    let guest = RunningGuest { machine, source, output, past, compared_bytes: 0 };
-    story.report(1, Report::Activated { guest });
-    port.transmit(b"a frame");
+    let machine = Arc::new(Fake { takes_marks: true.into(), ..Fake::default() });
+    story.report(1, Report::Activated { guest: running(&machine, &output) });
+    output.transmit(b"a frame");
     assert_eq!(story.state(), Some(primary::State::Asking));
     story.primary(ToSecondary::Heartbeat { generation: Generation(3) });
     assert_eq!(story.state(), Some(primary::State::Contested));
-    assert_eq!(leaves(&port), 0);
+    assert_eq!(leaves(&output), 0);
 }
 
 /// What an engine left here runs on until it is told not to.
@@ -329,14 +320,7 @@ fn a_guest_that_is_started_while_its_node_ends_is_marked_and_kept_for_the_next_e
     let mut story = Story::taking_over();
     let (machine, output) = (Arc::new(Fake::default()), story.outputs.frames(Epoch(2)));
     machine.takes_marks.store(true, Ordering::Relaxed);
-    let source = nothing();
-    let guest = RunningGuest {
-        machine: machine.clone(),
-        source,
-        output: output.clone(),
-        past: None,
-        compared_bytes: 0,
-    };
+    let guest = running(&machine, &output);
     story.to_loop.send((RuntimeId(1), Report::Activated { guest })).unwrap();
     story.guests.leave(&story.reports, Duration::from_secs(60));
     assert!(machine.is_left.load(Ordering::Relaxed) && machine.is_marked(Generation(2)));

@@ -15,7 +15,30 @@ type Said = Arc<Mutex<Option<(DomainFlags, u8)>>>;
 
 const PAUSED: Option<(DomainFlags, u8)> = Some((DomainFlags::HVM.union(DomainFlags::PAUSED), 7));
 
-/// Must not be dropped, because that would ask the `xl` of this host to destroy a domain.
+/// Domain 4, which libxl has completed and which was given `state`, without pages. It must not be dropped, because that would ask
+/// the `xl` of this host to destroy a domain.
+pub(super) fn completed(xen: Xen, what: Description, state: DomainState) -> ManuallyDrop<Standby> {
+    let end = RingEnd { port: 1, backend: DomId(0) };
+    ManuallyDrop::new(Standby {
+        domain: DomId(4),
+        name: "web".into(),
+        uuid: Some([7; 16]),
+        rings: Rings { store: end, console: end },
+        build: Build::Complete,
+        pages: StandbyPages::new(&xen, DomId(4), &what).unwrap(),
+        xen,
+        what,
+        state,
+        fault: None,
+        is_refused: false,
+        is_activated: false,
+        is_changed: false,
+        is_begun: false,
+        is_used: false,
+        mark: |_, _| Ok(()),
+    })
+}
+
 fn standby() -> (Arc<Simulated>, Said, ManuallyDrop<Standby>) {
     let hypervisor = Simulated::new();
     let said: Said = Arc::new(Mutex::new(PAUSED));
@@ -39,28 +62,9 @@ fn standby() -> (Arc<Simulated>, Said, ManuallyDrop<Standby>) {
         static_records: Vec::new(),
         disks_bytes: Vec::new(),
     };
-    let end = RingEnd { port: 1, backend: DomId(0) };
     let mut state = DomainState::default();
     Record::HvmContext(HvmContext { blob: &[1; 64] }).write(&mut state.libxc);
-    let standby = Standby {
-        domain: DomId(4),
-        name: "web".into(),
-        uuid: Some([7; 16]),
-        rings: Rings { store: end, console: end },
-        build: Build::Complete,
-        pages: StandbyPages::new(&xen, DomId(4), &what).unwrap(),
-        xen,
-        what,
-        state,
-        fault: None,
-        is_refused: false,
-        is_activated: false,
-        is_changed: false,
-        is_begun: false,
-        is_used: false,
-        mark: |_, _| Ok(()),
-    };
-    (hypervisor, said, ManuallyDrop::new(standby))
+    (hypervisor, said, completed(xen, what, state))
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod handover;
 mod unwitnessed;
 mod waits;
 
+use super::fixtures::{config, fresh, node};
 use super::*;
 use crate::witness::{self, Witness};
 use crate::{Copy, Decline, EpochKind, NodeName, Record, RequestId, Standing, Time, WitnessOutcome};
@@ -15,34 +16,8 @@ use alloc::vec::Vec;
 
 const G: Generation = Generation(4);
 
-fn node(name: &str) -> NodeName {
-    NodeName(name.into())
-}
-
 fn record(revision: u64, generation: u64, owner: &str, copy: Copy) -> Record {
     Record { revision, generation: Generation(generation), owner: node(owner), copy }
-}
-
-fn fresh() -> Copy {
-    Copy::Fresh { holder: node("b") }
-}
-
-fn config(has_witness: bool) -> Config {
-    Config {
-        node: node("a"),
-        peer: node("b"),
-        pacing: Pacing::Clock { interval: Span::from_ms(25) },
-        in_flight_max: 4,
-        heartbeat: Span::from_ms(50),
-        silence_max: Span::from_ms(300),
-        link_grace: Span::from_ms(100),
-        hold_max: Span::from_ms(5000),
-        witness_retry: Span::from_ms(200),
-        slow_max: Span::from_ms(2000),
-        slow_policy: SlowPolicy::Stretch,
-        has_witness,
-        colo: Colo::default(),
-    }
 }
 
 /// What the peer and the driver do with what the session wants.

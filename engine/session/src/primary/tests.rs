@@ -1,49 +1,24 @@
 //! How a primary begins with a guest that outlived its engine, with a real witness at the other end. Everything else of
 //! this session is judged by the simulator.
 
+use super::fixtures::{config, fresh, node};
 use super::*;
 use crate::witness::{self, Witness};
-use crate::{Copy, NodeName, Record, Standing, Time};
+use crate::{Copy, Record, Standing, Time};
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
-fn node(name: &str) -> NodeName {
-    NodeName(name.into())
-}
-
 fn record(generation: u64, owner: &str, copy: Copy) -> Record {
     Record { revision: 5, generation: Generation(generation), owner: node(owner), copy }
-}
-
-fn fresh() -> Copy {
-    Copy::Fresh { holder: node("b") }
-}
-
-fn config() -> Config {
-    Config {
-        node: node("a"),
-        peer: node("b"),
-        pacing: Pacing::Clock { interval: Span::from_ms(25) },
-        in_flight_max: 4,
-        heartbeat: Span::from_ms(50),
-        silence_max: Span::from_ms(300),
-        link_grace: Span::from_ms(100),
-        hold_max: Span::from_ms(5000),
-        witness_retry: Span::from_ms(200),
-        slow_max: Span::from_ms(2000),
-        slow_policy: SlowPolicy::Stretch,
-        has_witness: true,
-        colo: Colo::default(),
-    }
 }
 
 /// Lets a session of `origin` talk to a witness that holds `held` until both are silent; what else the session wanted,
 /// and what the witness holds then.
 fn begin(origin: Origin, held: Record) -> (Primary, Vec<Output>, Record) {
     let mut witness = Witness::new([("g".to_owned(), held)]);
-    let mut session = Primary::new(config(), origin, Time(0));
+    let mut session = Primary::new(config(true), origin, Time(0));
     let (mut wanted, mut inputs) = (Vec::new(), VecDeque::from([Input::WitnessUp]));
     while let Some(input) = inputs.pop_front() {
         session.handle(Time(0), input);

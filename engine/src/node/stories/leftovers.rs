@@ -193,9 +193,7 @@ fn a_guest_that_somebody_had_back_while_it_was_being_started_here_ends_when_that
     let heartbeat = ToSecondary::Heartbeat { generation: Generation(3) };
     story.primary(heartbeat.clone());
     let (machine, output) = (Arc::new(outside::Fake::default()), story.outputs.frames(Epoch(2)));
-    let source = nothing();
-    let guest = RunningGuest { machine: machine.clone(), source, output, past: None, compared_bytes: 0 };
-    story.report(1, Report::Activated { guest });
+    story.report(1, Report::Activated { guest: running(&machine, &output) });
     let had_back = Record { revision: 4, generation: Generation(3), owner: node("a"), copy: Copy::Stale };
     witness_says(&mut story, WitnessOutcome::Told, had_back);
     assert_eq!(story.state(), Some(primary::State::ClaimRefused));

@@ -4,7 +4,7 @@
 use crate::config::{ColoConfig, GuestConfigs, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
-    BoxedSource, CaptureOrder, Checkpointer, Held, Host, HostError, LoopWaker, Machine, NotBuilt,
+    BoxedSource, CaptureOrder, Checkpointer, Held, HeldOutput, Host, HostError, LoopWaker, Machine, NotBuilt,
     Participants, ProtectorConfig, ReplicaThread, Reporter, RunningGuest, Start, Still, Stuck, Work, Workers,
 };
 use crate::node::context::{Context, Silence};
@@ -247,6 +247,12 @@ impl Machine for Fake {
 }
 
 /// A guest that does nothing, to be had as a source.
+/// A guest that runs on this machine, and whose checkpoints nobody made before.
+pub(super) fn running(machine: &Arc<Fake>, output: &HeldOutput) -> RunningGuest {
+    let (machine, output) = (machine.clone(), output.clone());
+    RunningGuest { machine, source: nothing(), output, past: None, compared_bytes: 0 }
+}
+
 pub(super) fn nothing() -> BoxedSource {
     BoxedSource(Box::new(Still::described(description())))
 }

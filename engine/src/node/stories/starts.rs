@@ -11,14 +11,7 @@ fn a_guest_that_runs_and_cannot_be_copied_yet_is_an_unprotected_primary_and_is_p
     story.bench.threads_missing.store(2, Ordering::Relaxed);
     let machine = Arc::new(Fake { takes_marks: true.into(), can_reopen: true.into(), ..Fake::default() });
     let output = story.outputs.frames(Epoch(2));
-    let source = nothing();
-    let guest = RunningGuest {
-        machine: machine.clone(),
-        source,
-        output: output.clone(),
-        past: None,
-        compared_bytes: 0,
-    };
+    let guest = running(&machine, &output);
     output.transmit(b"a frame");
     story.report(1, Report::Activated { guest });
     assert_eq!((story.state(), leaves(&output)), (Some(primary::State::Unprotected), 1));
@@ -40,13 +33,9 @@ fn a_guest_with_disks_is_not_offered_to_a_peer_that_knows_none_and_is_once_it_do
     let mut story = Story::new();
     story.outside.is_peer_old = true;
     let with_disk = Description { disks_bytes: vec![1 << 20], ..description() };
-    let found = RunningGuest {
-        machine: Arc::new(Fake::default()),
-        source: BoxedSource(Box::new(Still::described(with_disk))),
-        output: story.outputs.frames(Epoch(0)),
-        past: None,
-        compared_bytes: 0,
-    };
+    let source = BoxedSource(Box::new(Still::described(with_disk)));
+    let output = story.outputs.frames(Epoch(0));
+    let found = RunningGuest { source, ..running(&Arc::new(Fake::default()), &output) };
     story.guests.add(NewPrimary::of("web", found, node("a")), &mut story.outside).unwrap();
     let offers = |story: &Story| story.outside.said.iter().any(|said| matches!(said, Said::Offered(_)));
     let reason = story.status().reason;
@@ -61,14 +50,7 @@ fn a_guest_with_disks_is_not_offered_to_a_peer_that_knows_none_and_is_once_it_do
 fn a_guest_that_is_started_though_nobody_waits_for_it_is_paused_and_kept() {
     let mut story = Story::new();
     let (machine, output) = (Arc::new(Fake::default()), story.outputs.frames(Epoch(2)));
-    let source = nothing();
-    let guest = RunningGuest {
-        machine: machine.clone(),
-        source,
-        output: output.clone(),
-        past: None,
-        compared_bytes: 0,
-    };
+    let guest = running(&machine, &output);
     story.report(9, Report::Activated { guest });
     assert!(machine.is_left.load(Ordering::Relaxed) && !machine.is_stopped.load(Ordering::Relaxed));
     output.transmit(b"a frame");

@@ -1,13 +1,11 @@
 //! A PV guest's standby domain on a simulated hypervisor: whichever step of a takeover fails, the image survives.
 
-use super::super::build::Build;
-use super::super::pages::StandbyPages;
+use super::super::tests::completed;
 use super::*;
+use crate::Xen;
 use crate::abi::domctl::{self, DomainFlags};
 use crate::abi::memory;
-use crate::restore::{RingEnd, Rings};
 use crate::simulated::{Asked, Simulated, set_payload};
-use crate::{DomId, Xen};
 use nix::errno::Errno;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -101,37 +99,16 @@ fn state() -> DomainState {
     state
 }
 
-/// Must not be dropped, because that would ask the `xl` of this host to destroy a domain.
 fn standby() -> (Arc<Simulated>, ManuallyDrop<Standby>) {
     let hypervisor = Simulated::new();
     answer(&hypervisor);
     let xen = Xen::over(hypervisor.clone()).unwrap();
-    let what = description();
-    let mut pages = StandbyPages::new(&xen, DomId(4), &what).unwrap();
+    let mut standby = completed(xen, description(), state());
     // Nothing is at pfn 0.
     for pfn in 1..PFNS {
-        pages.apply(PageEntry::new(Pfn(pfn), kind(pfn)), Some(&content(pfn))).unwrap();
+        standby.pages.apply(PageEntry::new(Pfn(pfn), kind(pfn)), Some(&content(pfn))).unwrap();
     }
-    let end = RingEnd { port: 1, backend: DomId(0) };
-    let standby = Standby {
-        domain: DomId(4),
-        name: "web".into(),
-        uuid: Some([7; 16]),
-        rings: Rings { store: end, console: end },
-        build: Build::Complete,
-        pages,
-        xen,
-        what,
-        state: state(),
-        fault: None,
-        is_refused: false,
-        is_activated: false,
-        is_changed: false,
-        is_begun: false,
-        is_used: false,
-        mark: |_, _| Ok(()),
-    };
-    (hypervisor, ManuallyDrop::new(standby))
+    (hypervisor, standby)
 }
 
 #[track_caller]
