@@ -18,6 +18,7 @@
 
 mod authority;
 mod checkpoints;
+mod claim;
 mod copy;
 mod events;
 mod flow;
