@@ -35,6 +35,7 @@ mod acknowledge;
 mod core;
 mod datagrams;
 mod head;
+mod leaving;
 mod limits;
 mod mutant;
 mod output;
@@ -244,7 +245,7 @@ impl Comparer {
             let slot = self.table.slot(at);
             self.core.enter(slot);
             if let (Kind::Tcp(stream), None) = (&mut slot.kind, &slot.lost) {
-                streams::settle(&mut self.core, stream, &mut slot.queues);
+                leaving::settle(&mut self.core, stream, &mut slot.queues);
             }
         }
     }

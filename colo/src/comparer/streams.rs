@@ -1,19 +1,20 @@
-//! Frames of TCP flows, of either guest, and which of those that wait may leave.
+//! Frames of TCP flows, of either guest, as they arrive: compared at once, or kept.
 //!
-//! Not here: how streams are compared and what a frame may promise (`tcp`).
+//! Not here: how streams are compared and what a frame may promise (`tcp`), and which frames that wait may leave (`leaving`).
 
 use super::acknowledge;
 use super::core::Core;
 use super::head::Head;
+use super::leaving::{outdate, settle};
 use super::output::{FrameId, Full, Output, Why};
 use super::table::{Kind, Slot};
 use super::tcp::{Arriving, Difference, Side, Stream, Stretch, Verdict};
 use super::uses::{CopyAck, CopyNumber};
-use super::waiting::{Index, New, Queue, Queues, Said};
+use super::waiting::{New, Queue, Queues, Said};
 use super::{Number, mutant::Mutant};
+use crate::Part;
 use crate::handshake::{Handshake, Opening};
 use crate::packet::Segment;
-use crate::{Part, Patch};
 use understudy_checkpoint::Epoch;
 
 /// Which frame of the primary's guest.
@@ -140,75 +141,7 @@ fn open(core: &mut Core, stream: &mut Stream, queues: &mut Queues, segment: &Seg
     stream.open(stretch, segment.options);
 }
 
-/// Lets leave what may.
-pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) {
-    let Some(epoch) = core.comparable() else { return };
-    let is_rule_off = core.rules.lack(Mutant::AckRuleOff);
-    while let Some(first) = core.pool.first(queues, Queue::Data) {
-        let entry = core.pool.entry(first);
-        let (stretch, order) = (entry.stretch(), entry.order);
-        let is_matched = if stretch.is_reset() { entry.is_paired } else { stream.has_matched(stretch) };
-        if entry.epoch != epoch || !is_matched {
-            break;
-        }
-        let Verdict::Leaves(patch) = stream.verdict(stretch, order, is_rule_off) else { break };
-        leave(core, stream, queues, first, patch);
-    }
-    let mut next = core.pool.first(queues, Queue::Acks);
-    while let Some(at) = next {
-        next = core.pool.after(at);
-        let entry = core.pool.entry(at);
-        let (stretch, order) = (entry.stretch(), entry.order);
-        if entry.epoch != epoch {
-            break;
-        }
-        match stream.verdict(stretch, order, is_rule_off) {
-            Verdict::Leaves(patch) => leave(core, stream, queues, at, patch),
-            Verdict::NeedsAck => {
-                // The last one stays: it tells the rest once the copy has received that, too.
-                let Some(patch) = next.and_then(|_| stream.news_of_copy(stretch, order)) else { break };
-                leave(core, stream, queues, at, patch);
-            }
-            Verdict::NeedsWindow => {}
-        }
-    }
-}
-
-#[inline]
-fn leave(core: &mut Core, stream: &mut Stream, queues: &mut Queues, at: Index, patch: Patch) {
-    let entry = core.pool.entry(at);
-    let (id, since, order) = (entry.id, entry.since, entry.order);
-    let patch = stream.left_by_match(entry.stretch(), order, patch);
-    core.pool.remove(queues, at);
-    core.release(id, since, patch);
-    outdate(core, stream, queues, order);
-}
-
-/// A frame leaves: bare acknowledgements that were sent before it and wait say nothing that it does not say, and their time
-/// stamps and numbers are older, so that nobody would take them (RFC 7323, section 5.3; RFC 9293, section 3.10.7.4). What it had to
-/// leave out is told once the copy has it, too (`acknowledge`).
-#[inline]
-fn outdate(core: &mut Core, stream: &mut Stream, queues: &mut Queues, order: u64) {
-    if core.rules.lack(Mutant::OldClocks) {
-        return;
-    }
-    while let Some(first) =
-        core.pool.first(queues, Queue::Acks).filter(|at| core.pool.entry(*at).order < order)
-    {
-        let entry = core.pool.entry(first);
-        stream.skip(entry.stretch());
-        core.stats.outdated += 1;
-        core.outputs.push_back(Output::Outdated(entry.id));
-        core.pool.remove(queues, first);
-    }
-}
-
 impl Stream {
-    #[inline]
-    fn has_matched(&self, stretch: Stretch) -> bool {
-        self.matched.is_some_and(|matched| !stretch.end().is_past(matched))
-    }
-
     /// Whether the guest's SYN waits for the copy's.
     pub(super) fn awaits_syn(&self) -> bool {
         self.opened.is_some() && self.opened == self.matched
