@@ -1,8 +1,17 @@
 //! Pages that are copied ahead of the pause, of a guest that writes while they are copied: what the copy gets is what the
 //! guest had in the pause, whatever was written when.
 
-use super::*;
+use super::rig::{Memory, PAGES, Rig, copy_each, description, seed, seeded};
+use parking_lot::Mutex;
 use proptest::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use understudy::guest::{PauseTimes, Report};
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
+use understudy_session::primary::Capture;
 
 /// Pages that one capture copies ahead at most, with as much room for all of them again: half of the rig's staging.
 const AHEAD_MAX: u64 = 20;

@@ -1,7 +1,7 @@
 //! The scrub end to end: a write that the dirty log did not tell of, or that the copy lost, is found by the secondary,
 //! from capture to receiver, for a scripted guest and for one of the lab whose log is meddled with.
 
-use super::{Memory, PAGES, Rig, seeded};
+use super::rig::{Memory, PAGES, Rig, seeded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! A copy of which no guest can be started: it stays whole between attempts, and is saved once nobody makes any more.
 
-use super::{GENERATION, HANG, PAGES, description};
+use super::rig::{GENERATION, HANG, PAGES, description};
 use crossbeam::channel::{Receiver, unbounded};
 use mio::{Poll, Token, Waker};
 use parking_lot::Mutex;

@@ -1,7 +1,7 @@
 //! A guest whose log tells of its own writes only, as Xen's does: what hypervisor and backends write is mended and ends no
 //! protection; marks that were lost end it, or are mended as well.
 
-use super::{PAGES, Rig, seed};
+use super::rig::{PAGES, Rig, seed};
 use understudy::guest::{Report, Work};
 use understudy_checkpoint::domain::LogTells;
 use understudy_session::primary::Capture;

@@ -3,133 +3,22 @@
 //! host is a model.
 
 use super::*;
-use crate::guest::watchdog::Watchdog;
-use crate::guest::{NotBuilt, RunningGuest, Start};
-use crate::node::inbound::GuestName;
-use crate::node::{SendQueue, Silence};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::ops::Range;
-use std::path::Path;
-use understudy_checkpoint::Generation;
-use understudy_checkpoint::domain::Description;
-use understudy_checkpoint::epoch::Image;
-use understudy_link::{Frame, GuestId, HoldRefusal, Lane};
+use understudy_session::Span;
 use understudy_session::lease::{
     Arbiter, DRIFT_PPM_MAX, Input, Lease, LeaseRequest, Output, RESET_MAX, Standing,
 };
-use understudy_session::{Span, WitnessRequest};
+
+mod outside;
+use outside::{Asked, SimHost, Timer};
 
 #[path = "../../../session/src/lease/tests/real_time.rs"]
 mod real_time;
 use real_time::{Chance, Clock, END, Mutant, SECOND, Seen};
 
 const TICK: u64 = SECOND / 10;
-
-/// What resets a host, in real time.
-#[derive(Debug)]
-struct Timer {
-    now: u64,
-    clock: Clock,
-    runs_out: Option<u64>,
-    sets: u64,
-    /// For a mutant: it is set for this long, whatever is said.
-    whole: Option<u64>,
-}
-
-#[derive(Clone, Debug)]
-struct SimHost(Arc<Mutex<Timer>>);
-
-impl Watchdog for SimHost {
-    fn set(&mut self, seconds: NonZeroU32) -> Result<(), HostError> {
-        let mut timer = self.0.lock();
-        let span = timer.whole.unwrap_or(u64::from(seconds.get()) * SECOND);
-        timer.runs_out = Some(timer.now + timer.clock.real(span));
-        timer.sets += 1;
-        Ok(())
-    }
-
-    fn disarm(&mut self) -> Result<(), HostError> {
-        self.0.lock().runs_out = None;
-        Ok(())
-    }
-}
-
-impl Host for SimHost {
-    fn watchdog(&self, _state: &Path) -> Result<Box<dyn Watchdog>, HostError> {
-        Ok(Box::new(self.clone()))
-    }
-
-    fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
-        Ok(())
-    }
-
-    fn build(&self, _start: &Start<'_>, _image: Image) -> Result<RunningGuest, NotBuilt> {
-        Err("there are no guests here".into())
-    }
-
-    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
-        Ok(())
-    }
-}
-
-/// The surroundings of a driver: a time, and what it asks.
-#[derive(Default, Debug)]
-struct Asked {
-    now: Time,
-    asked: Vec<(NodeName, LeaseRequest)>,
-}
-
-impl Context for Asked {
-    fn now(&self) -> Time {
-        self.now
-    }
-    fn monotonic_ns(&self, time: Time) -> u64 {
-        time.0
-    }
-    fn is_link_up(&self, _: &NodeName) -> bool {
-        false
-    }
-    fn link_version(&self, _: &NodeName) -> Option<u16> {
-        None
-    }
-    fn offer(
-        &mut self,
-        _: &NodeName,
-        _: &GuestName,
-        _: Generation,
-        _: &Description,
-    ) -> Option<(GuestId, SendQueue)> {
-        None
-    }
-    fn number_of(&self, _: &NodeName, _: &GuestName) -> Option<GuestId> {
-        None
-    }
-    fn send(&mut self, _: &NodeName, _: &Frame<'_>) {}
-    fn has_room(&self, _: &NodeName, _: Lane) -> bool {
-        true
-    }
-    fn close_link(&mut self, _: &NodeName, _: &str) {}
-    fn end_silent_link(&mut self, _: &NodeName) -> Silence {
-        Silence::Kept
-    }
-    fn hold_back(&mut self, _: &dyn Fn(&NodeName) -> bool) {}
-    fn is_held_back(&self, _: &NodeName) -> bool {
-        false
-    }
-    fn is_witness_up(&self) -> bool {
-        true
-    }
-    fn ask_witness(&mut self, _: &str, _: WitnessRequest) {}
-    fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest) {
-        self.asked.push((host.clone(), request));
-    }
-}
 
 #[derive(Debug)]
 enum Event {
