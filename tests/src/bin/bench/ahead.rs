@@ -6,7 +6,7 @@
 //!
 //! Not here: what real guests write ([`pause`](super::pause)).
 
-use super::testbed::House;
+use super::testbed::Testbeds;
 use crossbeam::channel::{Receiver, bounded};
 use mio::{Poll, Token, Waker};
 use std::time::Duration;
@@ -112,7 +112,7 @@ impl Outlet for Nowhere {
 }
 
 /// Measures and prints.
-pub(crate) fn run(_testbed: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(_testbeds: &mut Testbeds) -> Result<(), DrillError> {
     println!(
         "\nPages copied ahead of the pause, {DIRTY_PAGES} dirty, medians in µs; aim where a tenth is written again: \
          {SHARE_MAX} of a pause that copies all"

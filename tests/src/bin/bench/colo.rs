@@ -4,7 +4,7 @@
 //! Not here: takeovers, which `understudy drill --mode colo` measures.
 
 use super::measure::{self, CLIENTS, Rate, WINDOW_FEW, WINDOW_MANY, answers, percentiles};
-use super::testbed::{House, OUTPUT, Wanted, every};
+use super::testbed::{OUTPUT, Testbeds, Wanted, every};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ fn rows() -> [Row; 5] {
 }
 
 /// Measures and prints.
-pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbeds: &mut Testbeds) -> Result<(), DrillError> {
     let round_trip_us = round_trip_us().map_err(DrillError::system("measure the round trip of loopback"))?;
     println!(
         "\nA copy that runs on the other host, 256 MiB; one round trip of loopback TCP takes {round_trip_us} µs"
@@ -65,7 +65,7 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
         // A clock that leaves a guest less time to run than it stands still lets clients give up.
         let is_fit = |row: &Row| matches!(row.pacing, Pacing::Output(_)) || suspend_takes == Span(0);
         for row in rows().into_iter().filter(is_fit) {
-            let measured = measure(house, &row, suspend_takes)?;
+            let measured = measure(testbeds, &row, suspend_takes)?;
             let [many, few] = *unprotected.get_or_insert([measured.many.per_second, measured.few.per_second]);
             let [p50, p99, p999] = measured.latency_us;
             println!(
@@ -89,7 +89,7 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
     Ok(())
 }
 
-fn measure(house: &mut House, row: &Row, suspend_takes: Span) -> Result<Measured, DrillError> {
+fn measure(testbeds: &mut Testbeds, row: &Row, suspend_takes: Span) -> Result<Measured, DrillError> {
     let wanted = Wanted {
         pacing: row.pacing,
         clients: CLIENTS,
@@ -98,7 +98,7 @@ fn measure(house: &mut House, row: &Row, suspend_takes: Span) -> Result<Measured
         suspend_takes,
         ..Wanted::default()
     };
-    let mut testbed = house.testbed(&wanted)?;
+    let mut testbed = testbeds.testbed(&wanted)?;
     if !row.is_protected {
         testbed.unprotect()?;
     }

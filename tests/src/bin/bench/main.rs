@@ -24,10 +24,10 @@ mod testbed;
 mod tls;
 
 use std::process::ExitCode;
-use testbed::House;
+use testbed::Testbeds;
 use understudy::drill::DrillError;
 
-type Part = fn(&mut House) -> Result<(), DrillError>;
+type Part = fn(&mut Testbeds) -> Result<(), DrillError>;
 
 const PARTS: [(&str, Part); 7] = [
     ("rates", rates::run),
@@ -60,10 +60,10 @@ fn main() -> ExitCode {
 }
 
 fn run(parts: impl Iterator<Item = Part>) -> Result<(), DrillError> {
-    let mut testbed = House::build()?;
+    let mut testbeds = Testbeds::build()?;
     testbed::print_machine();
     for part in parts {
-        part(&mut testbed)?;
+        part(&mut testbeds)?;
     }
     Ok(())
 }

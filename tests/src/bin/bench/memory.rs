@@ -1,6 +1,6 @@
 //! What a secondary needs in memory at its peak, beside the guest's own.
 
-use super::testbed::{House, Wanted, every};
+use super::testbed::{Testbeds, Wanted, every};
 use std::time::Duration;
 use understudy::drill::DrillError;
 use understudy::drill::sightings::HostId;
@@ -10,7 +10,7 @@ const EPOCH_BUFFER_BYTES: u64 = 128 << 20;
 const SPAN: Duration = Duration::from_secs(5);
 
 /// Measures and prints.
-pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbeds: &mut Testbeds) -> Result<(), DrillError> {
     let wanted = Wanted {
         load: "mixed".into(),
         pacing: every(Duration::from_millis(25)),
@@ -18,7 +18,7 @@ pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
         node_flags: ["--epoch-buffer".into(), EPOCH_BUFFER_BYTES.to_string()].into(),
         ..Wanted::default()
     };
-    let mut testbed = testbed.testbed(&wanted)?;
+    let mut testbed = testbeds.testbed(&wanted)?;
     testbed.rest("letting the secondary work", SPAN)?;
     let secondary = testbed.world.process(HostId::B)?.id();
     let peak = peak_bytes(secondary)?;

@@ -1,7 +1,7 @@
 //! The pause for a given number of dirty pages, by its parts, beside a plain memcpy of as many bytes by as many
 //! threads.
 
-use super::testbed::{House, Wanted, every};
+use super::testbed::{Testbeds, Wanted, every};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use understudy::drill::DrillError;
@@ -17,7 +17,7 @@ const MEMCPY_REPEATS: usize = 15;
 const PAGE_BYTES: usize = 4096;
 
 /// Measures and prints.
-pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbeds: &mut Testbeds) -> Result<(), DrillError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
         "\nThe pause, medians in µs; memcpy with {threads} threads; aim: {FACTOR_MAX} × memcpy + {FIXED_US_MAX} µs"
@@ -35,7 +35,7 @@ pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
             node_flags: ["--staging", "192M", "--epoch-buffer", "256M"].map(str::to_owned).into(),
             ..Wanted::default()
         };
-        let mut testbed = testbed.testbed(&wanted)?;
+        let mut testbed = testbeds.testbed(&wanted)?;
         let stretch = testbed.measure("measuring pauses", SPAN)?;
         let (pause_us, parts) = (stretch.after.pause_us.p50 as f64, stretch.after.pause_parts_us);
         drop(testbed);

@@ -1,6 +1,6 @@
 //! Sustained checkpoints per second at a given number of dirty pages per epoch.
 
-use super::testbed::{House, Wanted, every};
+use super::testbed::{Testbeds, Wanted, every};
 use std::time::Duration;
 use understudy::drill::DrillError;
 
@@ -30,7 +30,7 @@ const POINTS: [Point; 2] = [
 ];
 
 /// Measures and prints.
-pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbeds: &mut Testbeds) -> Result<(), DrillError> {
     println!("\nSustained checkpoints, 256 MiB guest, some words changed in each page");
     println!(
         "  pages/epoch  checkpoints/s   aim │ commit ms p50    p99   aim │ pause µs p50    p99 │ raw:sent"
@@ -43,7 +43,7 @@ pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
             pacing: every(point.interval),
             ..Wanted::default()
         };
-        let mut testbed = testbed.testbed(&wanted)?;
+        let mut testbed = testbeds.testbed(&wanted)?;
         let stretch = testbed.measure("measuring checkpoints per second", SPAN)?;
         let after = &stretch.after;
         println!(

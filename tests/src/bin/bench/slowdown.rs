@@ -2,13 +2,13 @@
 //! protection and with it, paced by output and by a clock.
 
 use super::measure::{self, Rate, answers, pages};
-use super::testbed::{House, OUTPUT, Wanted, every};
+use super::testbed::{OUTPUT, Testbeds, Wanted, every};
 use std::time::Duration;
 use understudy::drill::DrillError;
 use understudy_session::primary::Pacing;
 
 /// Measures and prints.
-pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbeds: &mut Testbeds) -> Result<(), DrillError> {
     println!("\nWhat protection costs the guest, 256 MiB (share 1.00: nothing)");
     println!(
         "  Processor, percent of one, unprotected and protected: host A with the guest, host B, clients and switch."
@@ -18,16 +18,16 @@ pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
         "unprot.", "protected"
     );
     for pacing in [every(Duration::from_millis(25)), every(Duration::from_millis(5)), OUTPUT] {
-        replies(testbed, "768 requests open, replies/s", pacing, measure::CLIENTS, measure::WINDOW_MANY)?;
-        replies(testbed, "8 requests open, replies/s", pacing, measure::CLIENTS, measure::WINDOW_FEW)?;
+        replies(testbeds, "768 requests open, replies/s", pacing, measure::CLIENTS, measure::WINDOW_MANY)?;
+        replies(testbeds, "8 requests open, replies/s", pacing, measure::CLIENTS, measure::WINDOW_FEW)?;
     }
     for pacing in [every(Duration::from_millis(200)), every(Duration::from_millis(25)), OUTPUT] {
-        memory_loop(testbed, pacing)?;
+        memory_loop(testbeds, pacing)?;
     }
     println!("\n  One request at a time, µs        p50     p99    p999");
-    one_at_a_time(testbed, None)?;
+    one_at_a_time(testbeds, None)?;
     for pacing in [every(Duration::from_millis(25)), every(Duration::from_millis(5)), OUTPUT] {
-        one_at_a_time(testbed, Some(pacing))?;
+        one_at_a_time(testbeds, Some(pacing))?;
     }
     Ok(())
 }
@@ -37,13 +37,13 @@ fn wanted(load: &str, pacing: Pacing, clients: u16) -> Wanted {
 }
 
 fn replies(
-    testbed: &mut House,
+    testbeds: &mut Testbeds,
     load: &str,
     pacing: Pacing,
     clients: u16,
     window: usize,
 ) -> Result<(), DrillError> {
-    let mut testbed = testbed.testbed(&wanted("idle", pacing, clients))?;
+    let mut testbed = testbeds.testbed(&wanted("idle", pacing, clients))?;
     let protected = answers(&mut testbed, clients, window)?;
     testbed.unprotect()?;
     let unprotected = answers(&mut testbed, clients, window)?;
@@ -51,8 +51,8 @@ fn replies(
     Ok(())
 }
 
-fn memory_loop(testbed: &mut House, pacing: Pacing) -> Result<(), DrillError> {
-    let mut testbed = testbed.testbed(&wanted("loop", pacing, 1))?;
+fn memory_loop(testbeds: &mut Testbeds, pacing: Pacing) -> Result<(), DrillError> {
+    let mut testbed = testbeds.testbed(&wanted("loop", pacing, 1))?;
     let protected = pages(&mut testbed)?;
     testbed.unprotect()?;
     let unprotected = pages(&mut testbed)?;
@@ -60,8 +60,8 @@ fn memory_loop(testbed: &mut House, pacing: Pacing) -> Result<(), DrillError> {
     Ok(())
 }
 
-fn one_at_a_time(testbed: &mut House, pacing: Option<Pacing>) -> Result<(), DrillError> {
-    let mut testbed = testbed.testbed(&wanted("idle", pacing.unwrap_or(OUTPUT), 1))?;
+fn one_at_a_time(testbeds: &mut Testbeds, pacing: Option<Pacing>) -> Result<(), DrillError> {
+    let mut testbed = testbeds.testbed(&wanted("idle", pacing.unwrap_or(OUTPUT), 1))?;
     if pacing.is_none() {
         testbed.unprotect()?;
     }

@@ -72,8 +72,8 @@ pub(crate) fn every(interval: Duration) -> Pacing {
     Pacing::Clock { interval: Span(interval.as_nanos() as u64) }
 }
 
-/// Builds worlds.
-pub(crate) struct House {
+/// Builds a testbed after another.
+pub(crate) struct Testbeds {
     watch: Watch,
     workdir: Workdir,
     program: PathBuf,
@@ -95,7 +95,7 @@ pub(crate) struct Stretch {
     span: Duration,
 }
 
-impl House {
+impl Testbeds {
     /// Must be called before any thread is started.
     pub(crate) fn build() -> Result<Self, DrillError> {
         let program = std::env::current_exe().map_err(DrillError::system("find this program's own file"))?;

@@ -1,6 +1,6 @@
 //! What TLS costs a link, beside the same link without it, in one run.
 
-use super::testbed::{House, Wanted, every};
+use super::testbed::{Testbeds, Wanted, every};
 use mio::event::Source;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -20,7 +20,7 @@ const SET_MIB: u64 = 384;
 const CONNECTIONS: usize = 300;
 
 /// Measures and prints.
-pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbeds: &mut Testbeds) -> Result<(), DrillError> {
     println!(
         "\nA link in plain and over TLS: {SET_MIB} MiB of random pages, 512 MiB guest, a checkpoint every 10 ms"
     );
@@ -35,8 +35,8 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
             plain,
             ..Wanted::default()
         };
-        let opened = opening_times(house.directory(), plain)?;
-        let mut testbed = house.testbed(&wanted)?;
+        let opened = opening_times(testbeds.directory(), plain)?;
+        let mut testbed = testbeds.testbed(&wanted)?;
         testbed.rest("filling the guest's memory", SPAN)?;
         let stretch = testbed.measure("measuring commits", SPAN)?;
         testbed.unprotect()?;
