@@ -39,11 +39,11 @@ pub enum Content<'a> {
 /// One write of a guest, or a piece of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Write<'a> {
-    /// On which disk.
+    /// The disk.
     pub disk: DiskNumber,
-    /// Where.
+    /// The sectors.
     pub extent: Extent,
-    /// What.
+    /// Their new content.
     pub content: Content<'a>,
 }
 
@@ -51,7 +51,7 @@ pub struct Write<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("a batch of disk writes is damaged at byte {at}: {what}; the epoch it belongs to is not taken")]
 pub struct BadBatch {
-    /// Where.
+    /// The byte of the batch at which it is damaged.
     pub at: usize,
     /// What is wrong.
     pub what: &'static str,

@@ -64,7 +64,7 @@ pub enum HeldError {
     /// The epoch's writes are not what the primary recorded.
     #[error("the writes of epoch {epoch} are not those that were recorded; the epoch is not taken")]
     Mismatch {
-        /// Which.
+        /// The epoch that is not taken.
         epoch: Epoch,
     },
 }
@@ -72,7 +72,7 @@ pub enum HeldError {
 /// An epoch whose writes are all here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeldEpoch {
-    /// Which.
+    /// The number of the epoch.
     pub epoch: Epoch,
     /// Its writes in order.
     pub batches: Vec<Vec<u8>>,

@@ -47,7 +47,7 @@ pub enum PairError {
     /// Both slots are zeros: nothing was ever written here.
     #[error("there is no record of {name}; it has never been set up")]
     Blank {
-        /// Of what.
+        /// What the record is of.
         name: &'static str,
     },
     /// Something is there, and no slot of it is whole.
@@ -55,7 +55,7 @@ pub enum PairError {
         "the record of {name} is damaged in both places; nothing it stands for is trusted, compare the disks by their hashes"
     )]
     Damaged {
-        /// Of what.
+        /// What the record is of.
         name: &'static str,
     },
     /// Written by another version of this program.
@@ -63,7 +63,7 @@ pub enum PairError {
         "the record of {name} has version {version}, and this program reads {known}; run the version that wrote it"
     )]
     Version {
-        /// Of what.
+        /// What the record is of.
         name: &'static str,
         /// What is there.
         version: u32,

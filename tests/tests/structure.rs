@@ -1,4 +1,5 @@
-//! The house keeps its shape: the modules of a crate form no circle, and no file grows beyond a bound.
+//! The house keeps its shape: the modules of a crate form no circle, no file grows beyond a bound, and no doc comment is a bare
+//! pronoun.
 //!
 //! ```text
 //!   a.rs ── use crate::b::X ──► b.rs ── use crate::c::Y ──► c.rs ── use super::a::Z ──► a.rs      a circle: refused
@@ -247,6 +248,39 @@ fn no_file_grows_beyond_its_bound() {
         .filter(|(lines, _)| *lines > LINES_MAX)
         .collect();
     assert!(long.is_empty(), "files of more than {LINES_MAX} lines; move their second idea out: {long:#?}");
+}
+
+/// Whether a line is a doc comment that names nothing: the reader has to find the noun.
+fn is_bare_pronoun(line: &str) -> bool {
+    const BARE: [&str; 12] = [
+        "Where.",
+        "Which.",
+        "Whose.",
+        "When.",
+        "Why.",
+        "What.",
+        "Who.",
+        "How.",
+        "It.",
+        "The same.",
+        "Of what.",
+        "Of which.",
+    ];
+    line.trim_start().strip_prefix("/// ").is_some_and(|text| BARE.contains(&text.trim_end()))
+}
+
+#[test]
+fn a_doc_comment_is_more_than_a_pronoun() {
+    assert!(is_bare_pronoun("    /// Where.") && !is_bare_pronoun("    /// Where it was cut."));
+    let found: Vec<_> = sources_below(&root())
+        .into_iter()
+        .flat_map(|path| {
+            let text = read(&path);
+            let bare = text.lines().enumerate().filter(|(_, line)| is_bare_pronoun(line));
+            bare.map(|(at, line)| format!("{}:{}: {line}", path.display(), at + 1)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.is_empty(), "doc comments that say nothing: {found:#?}");
 }
 
 fn crate_of(files: &[(&str, &str)]) -> Crate {

@@ -183,7 +183,7 @@ impl Defect {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 #[error("{place}: {detail} [{rule}]")]
 pub struct Fault {
-    /// Where.
+    /// The place in the stream.
     #[serde(flatten)]
     pub place: Place,
     /// The rule.

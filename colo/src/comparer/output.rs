@@ -50,9 +50,9 @@ pub struct Acknowledge {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("{flow}: {why}")]
 pub struct Divergence {
-    /// On which flow.
+    /// The flow whose frames differ.
     pub flow: Flow,
-    /// How.
+    /// What differs.
     pub why: Why,
     /// The newest epoch whose ack lets out what is not compared any more. Once it was cut, no other checkpoint is needed.
     pub through: Epoch,
@@ -70,25 +70,25 @@ pub enum Why {
     /// One ends its stream where the other goes on.
     #[error("one guest ends its stream at {at}, and the other does not", at = .at.0)]
     End {
-        /// Where.
+        /// The sequence number.
         at: Number,
     },
     /// One resets the connection where the other goes on.
     #[error("one guest resets the connection at {at}, and the other goes on", at = .at.0)]
     Reset {
-        /// Where.
+        /// The sequence number.
         at: Number,
     },
     /// Their SYNs have other numbers or options.
     #[error("the SYN at {at} has another number or other options", at = .at.0)]
     Handshake {
-        /// Where.
+        /// The sequence number.
         at: Number,
     },
     /// Other bytes are urgent.
     #[error("the urgent pointer at {at} differs", at = .at.0)]
     Urgent {
-        /// Where.
+        /// The sequence number.
         at: Number,
     },
     /// The copy did not send what the primary's guest sent.

@@ -57,7 +57,7 @@ pub enum ApplyError {
     /// A label cannot be read.
     #[error("the label of disk {disk}")]
     Label {
-        /// Whose.
+        /// The disk of the label.
         disk: DiskNumber,
         /// Why not.
         #[source]
@@ -68,7 +68,7 @@ pub enum ApplyError {
         "disk {disk} does not belong to what stands beside it ({what}); it was exchanged, compare it with the other host's by its hashes"
     )]
     Foreign {
-        /// Which.
+        /// The disk that was exchanged.
         disk: DiskNumber,
         /// What differs.
         what: &'static str,

@@ -29,7 +29,7 @@ pub enum ControlError {
     Refused {
         /// What was asked for.
         what: &'static str,
-        /// Why.
+        /// The kernel's reason.
         errno: Errno,
     },
     /// The socket failed.

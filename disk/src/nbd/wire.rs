@@ -56,14 +56,14 @@ pub enum Command {
     Read(Extent),
     /// New content; with *forced*, durable before it is answered.
     Write {
-        /// Where.
+        /// The sectors.
         extent: Extent,
         /// FUA.
         is_forced: bool,
     },
     /// Zeros, by a request to write them or to discard.
     Zero {
-        /// Where.
+        /// The sectors.
         extent: Extent,
         /// FUA.
         is_forced: bool,

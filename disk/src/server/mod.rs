@@ -45,7 +45,7 @@ pub enum Action<B> {
     Write {
         /// For `done`.
         job: Job,
-        /// Where.
+        /// The sectors.
         extent: Extent,
         /// What; zeros if none.
         data: Option<B>,
@@ -65,7 +65,7 @@ pub enum Action<B> {
     },
     /// A read for a sync: its content may be sent now, before any later write of the same place.
     Bulk {
-        /// Where.
+        /// The sectors.
         extent: Extent,
         /// Its content, if the disk gave it.
         data: Result<B, Errno>,

@@ -45,7 +45,7 @@ pub enum OpenError {
     /// The system said no.
     #[error("{path} cannot be {wish}")]
     System {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What was tried.
         wish: &'static str,
@@ -59,7 +59,7 @@ pub enum OpenError {
     /// No file of ours.
     #[error("{path} has {bytes} bytes, which are no whole sectors; it is no disk and no file of ours")]
     Length {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Its length.
         bytes: u64,

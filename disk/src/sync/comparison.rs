@@ -26,9 +26,9 @@ pub enum Compared {
     },
     /// Compare a chunk with the other host's hash of it.
     Chunk {
-        /// Which.
+        /// The number of the chunk.
         chunk: u64,
-        /// The hash.
+        /// The other host's hash.
         hash: u128,
     },
     /// Nothing before an answer.

@@ -151,18 +151,18 @@ pub enum GuestFrame<'a> {
     },
     /// A question about the guest's disk, as `docs/DISKS.md` draws it. From version 4 on.
     DiskAsk {
-        /// Of the epoch begun last.
+        /// The generation of the epoch that was begun last.
         generation: Generation,
-        /// The same.
+        /// That epoch.
         epoch: Epoch,
         /// The question.
         ask: &'a [u8],
     },
     /// An answer about it, from the host that does not run the guest. From version 4 on.
     DiskSay {
-        /// Of what it is about.
+        /// The generation of the question.
         generation: Generation,
-        /// The same.
+        /// The epoch of the question.
         epoch: Epoch,
         /// The answer.
         say: &'a [u8],

@@ -33,7 +33,7 @@ pub struct Event {
     pub number: u64,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Of what.
+    /// The kind of thing whose state changed.
     pub subject: Subject,
     /// The name of the guest, the peer or the node.
     pub name: String,

@@ -74,9 +74,9 @@ pub enum Report {
     },
     /// What the guest's disk here is worth, or has.
     DiskSay {
-        /// Of what was asked, or is applied.
+        /// The generation of the question, or of the epoch that is applied.
         generation: Generation,
-        /// The same.
+        /// Its epoch.
         epoch: Epoch,
         /// For the primary.
         say: Vec<u8>,

@@ -28,9 +28,9 @@ pub enum Inbound {
     ToPrimary(ToPrimary),
     /// What the holder of the copy says of the guest's disk there.
     DiskSay {
-        /// Of what it is about.
+        /// The generation of the question.
         generation: Generation,
-        /// The same.
+        /// The epoch of the question.
         epoch: Epoch,
         /// Its bytes.
         say: Vec<u8>,

@@ -35,7 +35,7 @@ pub enum Fault {
     },
     /// A node dies with everything in its memory.
     Crash {
-        /// Which.
+        /// The number of the node.
         node: usize,
         /// Nobody is told (power loss); otherwise its connections are reset (process death).
         silent: bool,
@@ -44,7 +44,7 @@ pub enum Fault {
     },
     /// A node handles nothing for a while, then everything late (SIGSTOP, a hung hypervisor).
     Hang {
-        /// Which.
+        /// The number of the node.
         node: usize,
         /// How long.
         lasts: Span,
@@ -58,7 +58,7 @@ pub enum Fault {
     Harms {
         /// Host.
         host: HostId,
-        /// How.
+        /// What is done to the epoch.
         harm: Harm,
     },
     /// Captures of a guest fail, wherever it runs.
@@ -101,7 +101,7 @@ pub enum Fault {
         host: HostId,
         /// Of which guest.
         guest: GuestId,
-        /// What.
+        /// What becomes of the domain.
         fate: Fate,
     },
     /// A guest's dirty log is switched off.
@@ -141,7 +141,7 @@ pub enum Fault {
     WitnessForgets(Amnesia),
     /// The guest ends by itself.
     GuestEnds {
-        /// Which.
+        /// The guest that ends.
         guest: GuestId,
     },
     /// The witness's next write fails; what its disk holds is anyone's guess.
@@ -156,7 +156,7 @@ pub enum Fault {
     Wish {
         /// For which guest.
         guest: GuestId,
-        /// What.
+        /// The operator's order.
         wish: Wish,
     },
     /// A copy's vCPU stops for good.
@@ -168,7 +168,7 @@ pub enum Fault {
     Mode {
         /// Which guest.
         guest: GuestId,
-        /// How.
+        /// The mode from now on.
         mode: Mode,
     },
     /// The operator forces a takeover on this host.
@@ -230,10 +230,10 @@ pub enum Moment {
 /// A fault that waits for its moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Aimed {
-    /// When.
+    /// The moment that the fault waits for.
     pub moment: Moment,
     /// How long after it.
     pub after: Span,
-    /// What.
+    /// The fault that strikes then.
     pub fault: Fault,
 }

@@ -114,7 +114,7 @@ pub enum TwinError {
     Grant {
         /// The domain.
         domain: DomId,
-        /// Which.
+        /// The grant that is in use.
         #[source]
         why: GrantInUse,
     },
