@@ -56,6 +56,8 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let mut status = client.status()?;
     let mut courses = courses(&status);
     let is_text = args.control.output == OutputFormat::Text;
+    // The guests are what counts: what cannot be said is told at the end.
+    let mut said = Ok(());
     loop {
         let moment = match began.elapsed() {
             elapsed if elapsed >= time_max => Moment::Over,
@@ -65,8 +67,8 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         };
         for at in 0..courses.len() {
             advance(&client, &status, &mut courses, at, moment, args.even_in_maintenance)?;
-            if is_text && let Some(said) = courses[at].say_once() {
-                print(&said)?;
+            if is_text && let Some(line) = courses[at].say_once() {
+                said = said.and(print(&line));
             }
         }
         if courses.iter().all(|course| course.outcome().is_some()) {
@@ -75,7 +77,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         thread::sleep(ASK_EVERY.min(time_max.saturating_sub(began.elapsed())));
         status = client.status()?;
     }
-    finish(&status.node, &courses, args.control.output)
+    finish(&status.node, &courses, args.control.output).and_then(|exit| said.map(|()| exit))
 }
 
 /// The guests that run here at the beginning. A guest that arrives later was moved by somebody, or its host died.

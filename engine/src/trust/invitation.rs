@@ -123,10 +123,15 @@ pub fn invite(directory: &Path, name: &NodeName, now: SystemTime) -> io::Result<
     let fresh = directory.join(FOLDER).join(format!(".{name}.new"));
     let _ = fs::remove_file(&fresh);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    file.write_all(format!("{}\n{seconds}\n", hex(&token.key())).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    Ok(token)
+    let written = file
+        .write_all(format!("{}\n{seconds}\n", hex(&token.key())).as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        // Whatever is in the folder counts as an open invitation.
+        let _ = fs::remove_file(&fresh);
+    }
+    written.map(|()| token)
 }
 
 /// Whether any invitation is open.

@@ -8,7 +8,7 @@ use super::fingerprint::Fingerprint;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,10 @@ pub fn keygen(directory: &Path, name: &NodeName) -> Result<Made, KeygenError> {
     // The key first: a certificate without its key would look finished.
     write_new(&directory.join(OWN_KEY), 0o600, &key.serialize_pem())?;
     let certificate = directory.join(OWN_CERTIFICATE);
-    write_new(&certificate, 0o644, &made.pem())?;
+    write_new(&certificate, 0o644, &made.pem()).inspect_err(|_| {
+        // Made a moment ago, and of no use to anybody. If it stays, the next attempt names it.
+        let _ = fs::remove_file(directory.join(OWN_KEY));
+    })?;
     Ok(Made { certificate, fingerprint: Fingerprint::of(made.der()) })
 }
 
@@ -70,13 +73,25 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), KeygenError> {
         .map_err(|source| KeygenError::System { path: path.into(), source })
 }
 
-/// Writes a new file and flushes it to stable storage.
+/// Writes a new file and flushes it to stable storage. The file takes its name once it is whole: half a key would stand in the way
+/// of a whole one.
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), KeygenError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => KeygenError::IsThere(path.into()),
         _ => KeygenError::System { path: path.into(), source },
     };
+    if path.symlink_metadata().is_ok() {
+        return Err(KeygenError::IsThere(path.into()));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
+    // Left by a process of this number that died.
+    let _ = fs::remove_file(&fresh);
     let mut file: File =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).map_err(failed)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    // A link, because a rename would replace what somebody else has put there since.
+    let written = written.and_then(|()| fs::hard_link(&fresh, path));
+    let removed = fs::remove_file(&fresh);
+    written.and(removed).map_err(failed)
 }
