@@ -8,7 +8,7 @@ use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
     CertificateStatus, ColoStatus, CopiedAhead, FORMAT, FencedHostStatus, FencingStatus, FullSyncStatus,
     GuestStatus, MaintenanceStatus, PageCounts, PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles,
-    Takeover, WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
+    SpareStatus, Takeover, WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
 };
 use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
@@ -132,6 +132,11 @@ fn whole() -> Status {
             connected: true,
             reason: String::new(),
             round_trip_us: Some(180),
+            spares: vec![SpareStatus {
+                address: "127.0.0.2:7002".parse().unwrap(),
+                answers: false,
+                reason: "nothing comes any more".into(),
+            }],
             said: Some(Said {
                 age_ms: 400,
                 bulletin: Bulletin {

@@ -70,10 +70,10 @@ pub(super) fn read_hello(frame: Frame<'_>, service: Service) -> Result<(Hello, A
         return Err(unexpected("a hello", &frame));
     };
     let answer = match common_version(hello.versions) {
-        _ if hello.service != service => Err((
+        _ if !service.takes(hello.service) => Err((
             RefuseReason::WrongService,
             match service {
-                Service::Node => "This is a node, not a witness".into(),
+                Service::Node | Service::Spare => "This is a node, not a witness".into(),
                 Service::Witness => "This is a witness, not a node".into(),
             },
         )),
@@ -291,7 +291,7 @@ mod tests {
         };
         let reason = |frame| read_hello(frame, Service::Witness).unwrap().1.unwrap_err().0;
         assert_eq!(reason(hello((1, 1), Service::Node)), RefuseReason::WrongService);
-        assert_eq!(reason(hello((7, 9), Service::Witness)), RefuseReason::NoCommonVersion);
+        assert_eq!(reason(hello((8, 9), Service::Witness)), RefuseReason::NoCommonVersion);
         assert!(read_hello(LinkFrame::Bye.into(), Service::Node).is_err());
         let answer = LinkFrame::HelloAnswer(HelloAnswer { version: 9, from: identity("b") });
         assert!(read_answer(answer.into()).is_err());

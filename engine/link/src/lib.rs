@@ -61,5 +61,6 @@ pub use packets::{NotPacked, PACKET_BYTES_MAX, PACKETS_BYTES_MAX, PacketFrame, P
 pub use refusal::{HoldReason, HoldRefusal};
 pub use service::{RefuseReason, Service};
 pub use version::{
-    BULLETINS_SINCE, DISKS_SINCE, GUEST_REFUSALS_SINCE, INPUT_TAKEN_SINCE, LEASES_SINCE, VERSIONS,
+    BULLETINS_SINCE, DISKS_SINCE, GUEST_REFUSALS_SINCE, INPUT_TAKEN_SINCE, LEASES_SINCE, SPARES_SINCE,
+    VERSIONS,
 };

@@ -78,6 +78,7 @@ impl Event<'_> {
 /// One end of a link.
 #[derive(Debug)]
 pub struct Link {
+    /// What it is for: what this end serves, and from a peer's hello on what the peer asked for.
     service: Service,
     handshake: Handshake,
     /// The version that both ends speak, once the link is open.
@@ -263,6 +264,7 @@ impl Link {
         });
         match answer {
             Ok(version) => {
+                self.service = hello.service;
                 self.handshake = Handshake::Deciding { version };
                 Ok(Some(Event::Hello(hello)))
             }
@@ -292,6 +294,7 @@ impl Link {
             (frame, Service::Witness) => {
                 Err(handshake::unexpected("a witness request or reply", &frame).into())
             }
+            (frame, Service::Spare) => Err(handshake::unexpected("a sign of life", &frame).into()),
         }
     }
 

@@ -8,6 +8,15 @@ pub enum Service {
     Node,
     /// The witness.
     Witness,
+    /// A node that has a link to this one already: nothing but signs of life, on another network than the link's.
+    Spare,
+}
+
+impl Service {
+    /// Whether an end that serves this takes a hello to `asked`.
+    pub(super) fn takes(self, asked: Self) -> bool {
+        self == asked || self == Self::Node && asked == Self::Spare
+    }
 }
 
 /// Why an end refuses a link.

@@ -171,7 +171,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
         header::seal(&mut bytes, 0);
         feed(&mut Decoder::new(), &bytes, &mut |_| {})
     };
-    for kind in [0, 0x08, 0x37, 0xFFFF] {
+    for kind in [0, 0x0A, 0x37, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
     assert_eq!(craft(0x2F, 1), Err(LinkError::UnknownKind(0x2F)));
@@ -184,8 +184,8 @@ fn a_version_is_common_or_there_is_none() {
     assert_eq!(common_version((1, 1)), Some(1));
     assert_eq!(common_version((1, 2)), Some(2));
     assert_eq!(common_version((1, 3)), Some(3));
-    assert_eq!(common_version((0, 9)), Some(6));
-    assert_eq!(common_version((7, 9)), None);
+    assert_eq!(common_version((0, 9)), Some(7));
+    assert_eq!(common_version((8, 9)), None);
     assert_eq!(common_version((0, 0)), None);
     assert_eq!(common_version((9, 2)), None);
 }

@@ -64,6 +64,7 @@ macro_rules! values {
 values! { "service" Service {
     1 Node    1 "node";
     2 Witness 1 "witness";
+    3 Spare   7 "spare";
 }}
 
 values! { "reason of a refusal" RefuseReason {

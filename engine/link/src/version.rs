@@ -3,7 +3,7 @@
 use core::ops::RangeInclusive;
 
 /// Versions of the protocol that this engine speaks: the current one and those before it that a host may still have.
-pub const VERSIONS: RangeInclusive<u16> = 1..=6;
+pub const VERSIONS: RangeInclusive<u16> = 1..=7;
 
 /// The first version with refusals for single guests, windows, and pings between nodes.
 pub const GUEST_REFUSALS_SINCE: u16 = 2;
@@ -20,6 +20,9 @@ pub const BULLETINS_SINCE: u16 = 5;
 
 /// The first version with leases of hosts, and with guests that need them.
 pub const LEASES_SINCE: u16 = 6;
+
+/// The first version with connections that carry nothing but signs of life.
+pub const SPARES_SINCE: u16 = 7;
 
 /// The first version whose epochs carry checks of unchanged pages and the digest of their state.
 pub(crate) const CHECKS_SINCE: u16 = 2;

@@ -65,6 +65,9 @@ pub enum Input {
     /// After the link has ended: there is evidence that the primary's process is gone, not only that it cannot be
     /// reached. It takes no waiting then.
     PrimaryGone,
+    /// There is no link, and the primary's process answers on another network: the link may come back over that one. Told for each
+    /// such sign of life.
+    PrimaryAlive,
     /// A message from the primary. Any message counts as a sign of life; so do page frames
     /// ([`SignOfLife`](Self::SignOfLife)).
     Message(ToSecondary),

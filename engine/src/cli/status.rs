@@ -99,7 +99,7 @@ pub(super) mod tests {
     use super::*;
     use crate::control::status::{
         ColoStatus, CopiedAhead, FORMAT, MaintenanceStatus, PageCounts, PauseCalls, PauseParts, PeerStatus,
-        Quantiles, WaitingStatus, WitnessKind, WitnessStatus,
+        Quantiles, SpareStatus, WaitingStatus, WitnessKind, WitnessStatus,
     };
     use crate::control::{GuestRole, GuestState, GuestStatus};
 
@@ -197,6 +197,11 @@ pub(super) mod tests {
                 reason: "nobody listens there".into(),
                 round_trip_us: None,
                 said: None,
+                spares: vec![SpareStatus {
+                    address: "198.51.100.2:7002".parse().unwrap(),
+                    answers: false,
+                    reason: "nothing comes any more".into(),
+                }],
             }],
             guests: vec![guest("g1"), unprotected, compared],
             waiting: vec![WaitingStatus { name: "g3".into(), reason: "it does not run here".into() }],
@@ -205,6 +210,7 @@ pub(super) mod tests {
 node a, process 4711; witness connected; peer b NOT connected
   └ in maintenance: takes no new copies; `understudy maintenance off` ends it
   └ b: nobody listens there
+  └ b does not answer at 198.51.100.2:7002: nothing comes any more
 
 GUEST  ROLE     PROTECTED        EPOCH  COMMIT AGE  PAUSE p50 / p99  COMMIT p50 / p99  LINK               GENERATION
 g1     primary  yes              1204   14.0 ms     310 µs / 900 µs  2.1 ms / 4.0 ms   31.0 MiB (42.0:1)  2

@@ -165,6 +165,20 @@ pub struct PeerStatus {
     /// What it said last of itself; nothing before it has, and of one of an earlier version.
     #[serde(default)]
     pub said: Option<Said>,
+    /// Its addresses beside the one that the link goes to, where this node has connected the link.
+    #[serde(default)]
+    pub spares: Vec<SpareStatus>,
+}
+
+/// A way to a peer that its link does not use.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct SpareStatus {
+    /// The peer's address.
+    pub address: SocketAddr,
+    /// Whether the peer is heard there.
+    pub answers: bool,
+    /// Why not; empty if it is.
+    pub reason: String,
 }
 
 /// Which way a link goes.

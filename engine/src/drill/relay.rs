@@ -56,19 +56,29 @@ pub struct Relay {
     pub onward: Arc<Gate>,
     /// Direction from the target to the dialler.
     pub back: Arc<Gate>,
+    /// The way in: while it is closed no new connection gets through, and those that stand go on.
+    pub entry: Arc<Gate>,
 }
 
 impl Relay {
     /// Starts relaying from a free port to `target`, which may come and go. Ends with the process.
     pub fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((target.ip(), 0))?;
-        let relay = Self { listen: listener.local_addr()?, onward: Gate::new(), back: Gate::new() };
-        let (onward, back) = (relay.onward.clone(), relay.back.clone());
+        let relay = Self {
+            listen: listener.local_addr()?,
+            onward: Gate::new(),
+            back: Gate::new(),
+            entry: Gate::new(),
+        };
+        let (onward, back, entry) = (relay.onward.clone(), relay.back.clone(), relay.entry.clone());
         spawn("relay", move || {
             for dialled in listener.incoming().flatten() {
-                let (onward, back) = (onward.clone(), back.clone());
+                let (onward, back, entry) = (onward.clone(), back.clone(), entry.clone());
                 // A connection that cannot be relayed is a connection refused: dropping it says so.
-                let _ = spawn("relay-dial", move || connect(dialled, target, onward, back));
+                let _ = spawn("relay-dial", move || {
+                    entry.pass();
+                    connect(dialled, target, onward, back);
+                });
             }
         })?;
         Ok(relay)

@@ -119,6 +119,9 @@ pub(super) trait GuestDriver: Send {
     /// After its link has ended: the process of the peer is gone.
     fn peer_gone(&mut self, _cx: &mut dyn Context) {}
 
+    /// There is no link, and the process of the peer answers on another network.
+    fn peer_alive(&mut self, _cx: &mut dyn Context) {}
+
     /// A frame about the guest, from any peer. Offers come by [`consider`](Self::consider) instead.
     fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context);
 

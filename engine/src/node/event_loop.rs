@@ -216,6 +216,7 @@ impl Node {
                     self.cx.links.heard_bulletin(&peer, &said, self.cx.now);
                 }
                 LinkEvent::Gone { peer } => self.guests.peer_gone(&peer, &mut self.cx),
+                LinkEvent::Alive { peer } => self.guests.peer_alive(&peer, &mut self.cx),
                 LinkEvent::Arrived { peer, guest, what } => {
                     self.guests.arrived(peer, guest, what, &mut self.cx);
                 }
@@ -371,6 +372,7 @@ impl Node {
             reason: health.reason,
             round_trip_us: health.round_trip.map(|span| span.0 / 1_000),
             said: self.said_by(node),
+            spares: self.cx.links.spares(node, self.cx.now),
         };
         Status {
             format: FORMAT,

@@ -63,7 +63,9 @@ impl Links {
 
     /// Connections without a hello.
     fn strangers(&self) -> impl Iterator<Item = Stranger<Token>> {
-        let is_one = |link: &PeerConnection| !matches!(link.whose, Whose::Dialed(_) | Whose::Open(_));
+        let is_one = |link: &PeerConnection| {
+            !matches!(link.whose, Whose::Dialed(_) | Whose::Open(_) | Whose::Spare(_))
+        };
         let strangers = self.connections.iter().filter(move |(_, link)| is_one(link));
         strangers.map(|(token, link)| link.connection.as_stranger(*token))
     }
@@ -88,7 +90,7 @@ impl Links {
         }
     }
 
-    fn add(&mut self, mut connection: Connection, whose: Whose, now: Time) -> io::Result<Token> {
+    pub(super) fn add(&mut self, mut connection: Connection, whose: Whose, now: Time) -> io::Result<Token> {
         if self.connections.len() >= CONNECTIONS_MAX {
             return Err(io::Error::other("there are too many connections"));
         }
@@ -147,6 +149,9 @@ impl Links {
         let name = hello.from.node.clone();
         if let Some(why) = self.objection(&name) {
             return self.refuse(token, RefuseReason::UnknownNode, &why, now);
+        }
+        if hello.service == Service::Spare {
+            return self.spare_hello(token, &hello.from, now);
         }
         let peer = self.peers.entry(name.clone()).or_insert_with(|| Peer::new(name, Vec::new()));
         let standing = match (&peer.open, peer.ways.has_reached()) {
@@ -241,7 +246,7 @@ impl Links {
         }
     }
 
-    fn refuse(&mut self, token: Token, reason: RefuseReason, detail: &str, now: Time) {
+    pub(super) fn refuse(&mut self, token: Token, reason: RefuseReason, detail: &str, now: Time) {
         let Some(link) = self.connections.get_mut(&token) else { return };
         let remote = link.connection.remote();
         match link.connection.refuse(reason, detail) {
@@ -256,7 +261,11 @@ impl Links {
     /// A dialled peer has agreed.
     pub(super) fn agreed(&mut self, token: Token, identity: Identity, now: Time) {
         let Some(link) = self.connections.get_mut(&token) else { return };
-        let Whose::Dialed(name) = link.whose.clone() else { return };
+        let name = match link.whose.clone() {
+            Whose::Dialed(name) => name,
+            Whose::Spare(name) => return self.spare_agreed(token, &name, &identity, now),
+            _ => return,
+        };
         let peer = self.peers.get_mut(&name).expect("only peers are dialled");
         let open = peer.open.as_ref();
         let twin = open.is_some_and(|open| open.identity.instance != identity.instance);

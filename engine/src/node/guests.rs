@@ -160,6 +160,11 @@ impl Guests {
         self.guests.values_mut().filter(|guest| guest.peer() == peer).for_each(|guest| guest.peer_gone(cx));
     }
 
+    /// There is no link to a peer, and its process answers on another network.
+    pub fn peer_alive(&mut self, peer: &NodeName, cx: &mut dyn Context) {
+        self.guests.values_mut().filter(|guest| guest.peer() == peer).for_each(|guest| guest.peer_alive(cx));
+    }
+
     /// A frame about a guest.
     pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Inbound, cx: &mut dyn Context) {
         if let Inbound::Offer(generation, description) = what {

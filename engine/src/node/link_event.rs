@@ -21,6 +21,10 @@ pub(super) enum LinkEvent {
     Gone {
         peer: NodeName,
     },
+    /// There is no link, and the peer's process answers on another network.
+    Alive {
+        peer: NodeName,
+    },
     Arrived {
         peer: NodeName,
         guest: GuestName,

@@ -1,4 +1,4 @@
-//! The links of a node: at most one to each peer, whichever end dialled.
+//! The links of a node: at most one to each peer, whichever end dialled; and what stands beside each of them.
 //!
 //! ```text
 //!   peer:   Down ── dialled ─► the first way that is there ── Up ──────────► open ── end, error, silence ──► Down
@@ -51,7 +51,9 @@ pub(super) struct Links {
     pub(super) unread: BTreeSet<Token>,
     pub(super) events: VecDeque<LinkEvent>,
     /// As in the sessions' settings: a peer counts as lost after a silence this long.
-    silence_max: Span,
+    pub(super) silence_max: Span,
+    /// How often a peer is pinged beside its link.
+    pub(super) spare_ping_every: Span,
     pub(super) stranger_logged_at: Option<Time>,
     /// A node has joined by an invitation, and its certificate is now among the trusted ones.
     joined: bool,
@@ -92,6 +94,7 @@ impl Links {
             unread: BTreeSet::new(),
             events: VecDeque::new(),
             silence_max: config.timing.silence_max,
+            spare_ping_every: Span(config.timing.silence_max.min(config.timing.takeover_grace).0 / 3),
             stranger_logged_at: None,
             joined: false,
             waker,
@@ -148,6 +151,7 @@ impl Links {
             .map(|(name, _)| name.clone())
             .collect();
         due.into_iter().for_each(|peer| self.dial(&peer, now));
+        self.look_after_spares(now);
         let late: Vec<_> = self
             .connections
             .iter_mut()
@@ -159,6 +163,7 @@ impl Links {
 
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let peers = self.peers.values().flat_map(|peer| [peer.dial_at(), peer.settle_at()]).flatten();
+        let peers = peers.chain(self.spares_timeout());
         let connections = self.connections.values().filter_map(|link| match link.whose {
             Whose::Contending { since, .. } => Some(since + TWIN_WAIT),
             _ => link.next_timeout(),
@@ -178,6 +183,7 @@ impl Links {
             let Some(link) = self.connections.get_mut(&token).filter(|link| !link.blocked) else { continue };
             let result = link.read(&mut self.events, now);
             self.note_round_trip(token);
+            self.note_sign_of_life(token, now);
             match result {
                 Ok(Read::Drained) => {
                     self.unread.remove(&token);
@@ -363,7 +369,8 @@ impl Links {
         link.opened(name.clone(), now);
         let peer = self.peers.get_mut(&name).expect("the caller made sure");
         peer.opened(token, identity, dialed, now);
-        self.events.push_back(LinkEvent::Up { peer: name });
+        self.events.push_back(LinkEvent::Up { peer: name.clone() });
+        self.end_wrong_spares(&name, now);
     }
 
     pub(super) fn close(&mut self, token: Token, error: ConnectionError, now: Time) {
@@ -380,7 +387,12 @@ impl Links {
             Whose::Open(name) => {
                 let is_by_peer = error.as_ref().is_some_and(is_by_peer);
                 self.peers.get_mut(&name).expect("open links belong to peers").closed(why, is_by_peer, now);
-                self.events.push_back(LinkEvent::Down { peer: name });
+                self.events.push_back(LinkEvent::Down { peer: name.clone() });
+                self.tell_of_life(&name, now);
+            }
+            Whose::Spare(name) => {
+                let peer = self.peers.get_mut(&name).expect("spare connections belong to peers");
+                peer.spares.ended(token, why, now);
             }
             Whose::Dialed(name) => {
                 let peer = self.peers.get_mut(&name).expect("only peers are dialled");

@@ -15,6 +15,7 @@
 
 mod ask;
 mod beginning;
+mod beside;
 mod bulletin;
 mod clock;
 mod context;
@@ -55,6 +56,7 @@ mod primary;
 mod reload;
 mod replay_stats;
 mod secondary;
+mod spares;
 mod stall;
 mod status;
 #[cfg(test)]

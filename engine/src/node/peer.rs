@@ -8,6 +8,7 @@
 //!
 //! Not here: sockets and frames (`links`, `peer_connection`).
 
+use super::spares::Spares;
 use super::ways::Ways;
 use crate::connection::{ConnectionError, PeerAddress};
 use crate::control::Bulletin;
@@ -40,6 +41,8 @@ pub(super) struct Peer {
     name: NodeName,
     /// Where it listens, and what became of dialling it there.
     pub(super) ways: Ways,
+    /// Connections beside the link.
+    pub(super) spares: Spares,
     pub(super) open: Option<OpenLink>,
     /// Why there is no link, or why links do not last.
     trouble: Option<String>,
@@ -66,6 +69,7 @@ impl Peer {
     pub(super) fn new(name: NodeName, addresses: Vec<PeerAddress>) -> Self {
         Self {
             name,
+            spares: Spares::new(&addresses),
             ways: Ways::new(addresses),
             open: None,
             trouble: None,
@@ -148,10 +152,11 @@ impl Peer {
     }
 
     /// Whether the peer's process is gone, which is told once after each link: its kernel has ended the link, and has said
-    /// on every way since then that nobody listens there. Neither alone would do. A link may be cut in between, and a
+    /// on every way since then that nobody listens there; and nothing stands beside the link. Neither alone would do. A link may be cut in between, and a
     /// silence is of no one.
     pub(super) fn take_gone(&mut self) -> bool {
-        self.may_be_gone && self.ways.all_refused() && std::mem::take(&mut self.may_be_gone)
+        let is_heard = self.spares.tokens().next().is_some();
+        self.may_be_gone && !is_heard && self.ways.all_refused() && std::mem::take(&mut self.may_be_gone)
     }
 
     fn troubled_by_ways(&mut self) {

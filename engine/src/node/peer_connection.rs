@@ -26,7 +26,7 @@ const READ_FRAMES: usize = 4096;
 const LANE_FILL_BYTES: usize = 512 << 10;
 
 /// How often a peer is pinged, which also measures the round trip.
-const PING_EVERY: Span = Span::from_ms(1_000);
+pub(super) const PING_EVERY: Span = Span::from_ms(1_000);
 
 /// A peer that has been pinged and silent for this long is gone. Guests notice much earlier; this is for links on which
 /// no guest speaks.
@@ -48,6 +48,8 @@ pub(super) enum Whose {
     Dialed(NodeName),
     /// A peer with an open link.
     Open(NodeName),
+    /// A peer beside its link, from whichever end.
+    Spare(NodeName),
 }
 
 /// The result of reading.
@@ -75,6 +77,9 @@ pub(super) struct PeerConnection {
     pub(super) heard_at: Time,
     /// When the socket was connected, if it is.
     connected_at: Option<Time>,
+    /// Whether anything has arrived since this was last asked.
+    has_heard: bool,
+    ping_every: Span,
     pinged_at: Option<Time>,
     /// When a ping was last answered.
     pub(super) ponged_at: Option<Time>,
@@ -98,6 +103,8 @@ impl PeerConnection {
             blocked: false,
             heard_at: now,
             connected_at: None,
+            has_heard: false,
+            ping_every: PING_EVERY,
             pinged_at: None,
             ponged_at: None,
             next_ping_at: now,
@@ -121,6 +128,18 @@ impl PeerConnection {
         self.ping(now);
     }
 
+    /// Both ends agreed: this is beside the link, and is pinged this often.
+    pub(super) fn opened_as_spare(&mut self, peer: NodeName, ping_every: Span, now: Time) {
+        self.whose = Whose::Spare(peer);
+        self.ping_every = ping_every;
+        self.ping(now);
+    }
+
+    /// Whether anything has arrived since the last call.
+    pub(super) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.has_heard)
+    }
+
     pub(super) fn push(&mut self, frame: Encoded) {
         if let Err(error) = self.connection.push(frame) {
             self.broken.get_or_insert(error);
@@ -138,7 +157,7 @@ impl PeerConnection {
     pub(super) fn ping(&mut self, now: Time) {
         if self.connection.is_open() && self.has_windows() && self.pinged_at.is_none() {
             self.pinged_at = Some(now);
-            self.next_ping_at = now + PING_EVERY;
+            self.next_ping_at = now + self.ping_every;
             self.send(&LinkFrame::Ping.into());
             self.owe_bulletin();
         }
@@ -146,7 +165,8 @@ impl PeerConnection {
 
     /// Has the peer be told how this node stands, if it hears that.
     pub(super) fn owe_bulletin(&mut self) {
-        self.owes_bulletin = self.connection.is_open() && self.connection.version() >= BULLETINS_SINCE;
+        let is_link = matches!(self.whose, Whose::Open(_)) && self.connection.is_open();
+        self.owes_bulletin = is_link && self.connection.version() >= BULLETINS_SINCE;
     }
 
     /// Whether the peer is to be told; from now on it is not.
@@ -195,6 +215,7 @@ impl PeerConnection {
         loop {
             while let Some(event) = self.connection.next_event()? {
                 self.heard_at = now;
+                self.has_heard = true;
                 let (number, frame) = match event {
                     Event::Hello(hello) => return Ok(Read::Hello(hello)),
                     Event::Up(identity) => {

@@ -142,6 +142,7 @@ impl Secondary {
             Input::LinkUp => self.link_up(),
             Input::LinkDown => self.link_lost(Loss::LinkEnded),
             Input::PrimaryGone => self.primary_gone(),
+            Input::PrimaryAlive => self.primary_alive(),
             // What arrived on the old link does not prove that a primary is there now.
             Input::Message(_) | Input::SignOfLife if !self.link.is_up() => {}
             Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(),
@@ -286,6 +287,18 @@ impl Secondary {
         {
             *look_at = self.now;
             self.out.push(Output::Report(Event::PrimaryGone));
+        }
+    }
+
+    /// One silent network is not a dead host: the grace begins anew with each sign of life. A primary that lives and gets no link gives
+    /// the copy up in its time, or is held by what it cannot reach; so this ends as a link that comes and goes does.
+    fn primary_alive(&mut self) {
+        let Some(until) = self.lone_since.map(|since| since + self.config.flap_max) else { return };
+        let may_wait = !self.link.is_up() && !self.is_fenced;
+        if let Phase::Alone { look_at, .. } = &mut self.phase
+            && may_wait
+        {
+            *look_at = (*look_at).max((self.now + self.config.takeover_grace).min(until));
         }
     }
 

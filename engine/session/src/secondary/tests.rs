@@ -361,3 +361,36 @@ fn a_primary_whose_process_is_gone_is_not_waited_for_and_the_witness_decides_as_
     story.hear(Input::LinkDown);
     assert!(story.hear(Input::PrimaryGone).is_empty());
 }
+
+#[test]
+fn a_primary_that_is_heard_on_another_network_is_waited_for_but_not_longer_than_one_whose_link_comes_and_goes()
+ {
+    let asks = |out: &[Output]| out.iter().any(|output| matches!(output, Output::AskWitness(_)));
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    // Grace 60 ms; a link may come and go for 300 ms.
+    for heard in 0..5 {
+        assert!(!asks(&story.wait(Span::from_ms(50))), "sign of life {heard}");
+        assert!(story.hear(Input::PrimaryAlive).is_empty());
+    }
+    assert!(!asks(&story.wait(Span::from_ms(49))));
+    story.hear(Input::PrimaryAlive);
+    assert!(asks(&story.wait(Span::from_ms(1))), "that was long enough");
+    assert!(asks_for_takeover(&story.hear(told(2, fresh_here()))));
+
+    // The last sign of life begins a whole grace.
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(50));
+    story.hear(Input::PrimaryAlive);
+    assert!(!asks(&story.wait(Span::from_ms(59))));
+    assert!(asks(&story.wait(Span::from_ms(1))));
+
+    // What was asked before a sign of life is not acted upon.
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    assert!(asks(&story.wait(Span::from_ms(60))));
+    story.hear(Input::PrimaryAlive);
+    assert!(!asks_for_takeover(&story.hear(told(2, fresh_here()))));
+    assert_eq!(story.session.state(), State::Alone);
+}

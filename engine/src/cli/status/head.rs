@@ -37,6 +37,12 @@ pub(super) fn head(status: &Status) -> String {
     for (name, reason) in std::iter::once(witness).chain(peers).filter(|(_, reason)| !reason.is_empty()) {
         let _ = writeln!(text, "  └ {name}: {reason}");
     }
+    for (peer, spare) in status.peers.iter().flat_map(|peer| peer.spares.iter().map(move |it| (peer, it))) {
+        if !spare.answers {
+            let _ =
+                writeln!(text, "  └ {} does not answer at {}: {}", peer.node, spare.address, spare.reason);
+        }
+    }
     text += &status.fencing.as_ref().map_or_else(String::new, fencing);
     let days = status.certificate.as_ref().and_then(|own| own.expires).map(days_until);
     if let Some(days) = days.filter(|days| *days < EXPIRY_SAID_DAYS) {

@@ -90,6 +90,7 @@ mod tests {
             reason: String::new(),
             round_trip_us: None,
             said,
+            spares: Vec::new(),
         }
     }
 

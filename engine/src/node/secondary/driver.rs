@@ -59,6 +59,10 @@ impl GuestDriver for SecondaryGuest {
         self.handle(Input::PrimaryGone, cx);
     }
 
+    fn peer_alive(&mut self, cx: &mut dyn Context) {
+        self.handle(Input::PrimaryAlive, cx);
+    }
+
     fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context) {
         if *from == self.peer {
             self.arrived(what, cx);

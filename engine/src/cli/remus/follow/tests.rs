@@ -13,6 +13,7 @@ fn peer(node: &str, address: &str) -> PeerStatus {
         reason: String::new(),
         round_trip_us: None,
         said: None,
+        spares: Vec::new(),
     }
 }
 
