@@ -99,6 +99,38 @@ fn an_engine_that_is_dead_or_stopped_is_not_waited_for() {
     assert_eq!(dead.status.code(), Some(5), "{dead:?}");
 }
 
+/// Neither host runs Xen here: what counts is who was asked, and how.
+#[test]
+fn preflight_asks_a_peer_over_the_link_and_anybody_else_by_ssh() {
+    let mut hosts = Hosts::with_guests(1);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    let over_link = hosts.ask("a", &["preflight", "g0", "--to", "b", "--output", "json"]).output().unwrap();
+    let said: Value = serde_json::from_slice(&over_link.stdout).unwrap_or_else(|_| panic!("{over_link:?}"));
+    assert_eq!((over_link.status.code(), &said["to"]), (Some(3), &"b".into()), "{said}");
+    let of_b = said["findings"].as_array().unwrap().iter().any(|finding| {
+        finding["code"] == "no_xen" && finding["text"].as_str().is_some_and(|text| text.starts_with("b "))
+    });
+    assert!(of_b, "b has told that it has no Xen: {said}");
+
+    let by_ssh = |hosts: &Hosts, peer: &str| {
+        hosts.ask("a", &["preflight", "g0", "--ssh", "false", "--to", peer]).output().unwrap()
+    };
+    let asked = by_ssh(&hosts, "b");
+    assert_eq!(asked.status.code(), Some(5), "a command that is named is used: {asked:?}");
+    let asked = by_ssh(&hosts, "nobody-of-this-name");
+    assert_eq!(asked.status.code(), Some(5), "{asked:?}");
+    hosts.kill_b();
+    hosts.wait("a", "g0", |guest| !guest.protected);
+    let mut asked = hosts.ask("a", &["preflight", "g0", "--to", "b"]);
+    // Whatever `ssh` is here, it reaches no b.
+    let asked = asked.env("PATH", "/nowhere").output().unwrap();
+    assert_eq!(
+        asked.status.code(),
+        Some(1),
+        "without a link it is asked by ssh, which is not there: {asked:?}"
+    );
+}
+
 /// Why the guest has no copy.
 fn is_refused_for_maintenance(guest: &GuestStatus) -> bool {
     guest.state == GuestState::Unprotected && guest.reason.contains("b is in maintenance")

@@ -2,7 +2,9 @@
 
 use super::LinkError;
 use super::body::Body;
-use super::frame::{BULLETIN_BYTES_MAX, DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::frame::{
+    BULLETIN_BYTES_MAX, DISKS_MAX, FACTS_BYTES_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame,
+};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::{Conversation, Kind};
 use super::packets::PacketFrame;
@@ -56,6 +58,11 @@ fn link_frame(kind: Kind, body: &mut Body<'_>) -> Result<LinkFrame, LinkError> {
             return Err(LinkError::FrameTooLong { bytes: body.0.len(), limit: BULLETIN_BYTES_MAX });
         }
         Kind::Bulletin => LinkFrame::Bulletin(core::mem::take(&mut body.0).to_vec()),
+        Kind::FactsWanted => LinkFrame::FactsWanted,
+        Kind::Facts if body.0.len() > FACTS_BYTES_MAX => {
+            return Err(LinkError::FrameTooLong { bytes: body.0.len(), limit: FACTS_BYTES_MAX });
+        }
+        Kind::Facts => LinkFrame::Facts(core::mem::take(&mut body.0).to_vec()),
         _ => return Err(LinkError::UnknownKind(kind.number())),
     })
 }

@@ -2,7 +2,9 @@
 
 use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
-use super::frame::{BULLETIN_BYTES_MAX, DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::frame::{
+    BULLETIN_BYTES_MAX, DISKS_MAX, FACTS_BYTES_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame,
+};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::Kind;
 use super::lane::{Class, Lane};
@@ -36,6 +38,9 @@ pub enum EncodeError {
     /// A bulletin that nobody takes.
     #[error("A bulletin of {bytes} bytes is longer than the {BULLETIN_BYTES_MAX} that a peer takes")]
     Bulletin { bytes: usize },
+    /// Facts that nobody takes.
+    #[error("Facts of {bytes} bytes are longer than the {FACTS_BYTES_MAX} that a peer takes")]
+    Facts { bytes: usize },
     /// A name is empty or too long.
     #[error("A name in {what} has {bytes} bytes; use 1 to {TEXT_BYTES_MAX}")]
     Name { what: &'static str, bytes: usize },
@@ -91,6 +96,9 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
         Frame::Guest(_, GuestFrame::Packets(packets)) => packets.packet_bytes(),
         Frame::Link(LinkFrame::Bulletin(said)) if said.len() > BULLETIN_BYTES_MAX => {
             return Err(EncodeError::Bulletin { bytes: said.len() });
+        }
+        Frame::Link(LinkFrame::Facts(facts)) if facts.len() > FACTS_BYTES_MAX => {
+            return Err(EncodeError::Facts { bytes: facts.len() });
         }
         // All others have a few numbers, names and at most one reason.
         Frame::Guest(
@@ -178,7 +186,7 @@ fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
 fn body_bytes_hint(frame: &Frame<'_>) -> usize {
     match frame {
         Frame::Guest(_, GuestFrame::Packets(packets)) => 24 + packets.packet_bytes(),
-        Frame::Link(LinkFrame::Bulletin(said)) => said.len(),
+        Frame::Link(LinkFrame::Bulletin(said) | LinkFrame::Facts(said)) => said.len(),
         frame => verbatim(frame).map_or(64, <[u8]>::len),
     }
 }
@@ -210,8 +218,8 @@ fn put_link(out: &mut Vec<u8>, frame: &LinkFrame) {
             reason.put(out);
             put_text(out, detail);
         }
-        LinkFrame::Bulletin(said) => out.extend_from_slice(said),
-        LinkFrame::Bye | LinkFrame::Ping | LinkFrame::Pong => {}
+        LinkFrame::Bulletin(said) | LinkFrame::Facts(said) => out.extend_from_slice(said),
+        LinkFrame::Bye | LinkFrame::Ping | LinkFrame::Pong | LinkFrame::FactsWanted => {}
     }
 }
 

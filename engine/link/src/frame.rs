@@ -1,7 +1,7 @@
 //! The frames of a link. `docs/LINK.md` draws each body byte by byte.
 //!
 //! ```text
-//!   LinkFrame     Hello ─► ◄─ HelloAnswer | Refuse          Bye, Ping, Pong, Bulletin
+//!   LinkFrame     Hello ─► ◄─ HelloAnswer | Refuse          Bye, Ping, Pong, Bulletin, FactsWanted, Facts
 //!   GuestFrame    Offer ─► [NeedsFencing ─►]              ◄─ HoldDeclined, and HoldReady once the cause is gone
 //!                 then, in this order for each epoch, as far as the peer's Window reaches:
 //!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
@@ -51,6 +51,9 @@ pub const SMALL_BODY_BYTES_MAX: usize = 2 << 10;
 
 /// The longest bulletin: a few words about each guest that a node may have.
 pub const BULLETIN_BYTES_MAX: usize = 64 << 10;
+
+/// The longest facts about a host: some hundred CPUID leaves, and a line for each guest and interface.
+pub const FACTS_BYTES_MAX: usize = 512 << 10;
 
 /// The most disks that a guest may have.
 pub const DISKS_MAX: usize = 64;
@@ -111,6 +114,10 @@ pub enum LinkFrame {
     Pong,
     /// How the sender and its guests stand, for people, as JSON. Between nodes from version 5 on.
     Bulletin(Vec<u8>),
+    /// Asks for facts about the other host, for `preflight`. Between nodes from version 7 on.
+    FactsWanted,
+    /// Facts about the sender's host, as JSON; empty if it cannot tell them. Between nodes from version 7 on.
+    Facts(Vec<u8>),
 }
 
 /// Frames between two nodes about a guest.
@@ -213,6 +220,8 @@ impl LinkFrame {
             Self::Ping => Kind::Ping,
             Self::Pong => Kind::Pong,
             Self::Bulletin(_) => Kind::Bulletin,
+            Self::FactsWanted => Kind::FactsWanted,
+            Self::Facts(_) => Kind::Facts,
         }
     }
 }

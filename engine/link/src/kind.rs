@@ -64,6 +64,8 @@ kinds! {
     0x05 Ping                 1 Link    "Ping"           "a ping";
     0x06 Pong                 1 Link    "Pong"           "a pong";
     0x07 Bulletin             5 Link    "Bulletin"       "a bulletin";
+    0x08 FactsWanted          7 Link    "FactsWanted"    "a question for a host's facts";
+    0x09 Facts                7 Link    "Facts"          "a host's facts";
 
     0x10 GuestOffer           1 Guest   "GuestOffer"     "a guest's offer";
     0x11 Offer                1 Guest   "Offer"          "a primary's offer";

@@ -49,8 +49,8 @@ pub use decoder::Decoder;
 pub use encode::{EncodeError, Encoded, check_offer, encode};
 pub use error::LinkError;
 pub use frame::{
-    BODY_BYTES_MAX, BULLETIN_BYTES_MAX, DISKS_MAX, Frame, GUEST_PAGES_MAX, GuestFrame, GuestId, LinkFrame,
-    SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, WINDOW_BYTES, WitnessFrame,
+    BODY_BYTES_MAX, BULLETIN_BYTES_MAX, DISKS_MAX, FACTS_BYTES_MAX, Frame, GUEST_PAGES_MAX, GuestFrame,
+    GuestId, LinkFrame, SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, WINDOW_BYTES, WitnessFrame,
 };
 pub use header::HEADER_BYTES;
 pub use hello::{Hello, HelloAnswer, Identity, common_version};

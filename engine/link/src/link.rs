@@ -55,6 +55,10 @@ pub enum Event<'a> {
     Pong,
     /// How the peer and its guests stand.
     Bulletin(Vec<u8>),
+    /// The peer asks for facts about this host.
+    FactsWanted,
+    /// Facts about the peer's host; empty if it cannot tell them.
+    Facts(Vec<u8>),
     /// The peer said goodbye.
     Bye,
 }
@@ -70,6 +74,8 @@ impl Event<'_> {
             Self::Ping => Kind::Ping.words(),
             Self::Pong => Kind::Pong.words(),
             Self::Bulletin(_) => Kind::Bulletin.words(),
+            Self::FactsWanted => Kind::FactsWanted.words(),
+            Self::Facts(_) => Kind::Facts.words(),
             Self::Bye => Kind::Bye.words(),
         }
     }
@@ -288,6 +294,8 @@ impl Link {
             (Frame::Link(LinkFrame::Ping), _) if has_pings => Ok(Event::Ping),
             (Frame::Link(LinkFrame::Pong), _) if has_pings => Ok(Event::Pong),
             (Frame::Link(LinkFrame::Bulletin(said)), Service::Node) => Ok(Event::Bulletin(said)),
+            (Frame::Link(LinkFrame::FactsWanted), Service::Node) => Ok(Event::FactsWanted),
+            (Frame::Link(LinkFrame::Facts(facts)), Service::Node) => Ok(Event::Facts(facts)),
             (Frame::Guest(guest, frame), Service::Node) => Ok(Event::Guest(guest, frame)),
             (Frame::Witness(frame), Service::Witness) => Ok(Event::Witness(frame)),
             (frame, Service::Node) => Err(handshake::unexpected("a frame about a guest", &frame).into()),

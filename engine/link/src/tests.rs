@@ -137,6 +137,20 @@ fn a_bulletin_is_short_at_both_ends() {
     assert!(matches!(error, LinkError::FrameTooLong { limit: BULLETIN_BYTES_MAX, .. }), "{error:?}");
 }
 
+#[test]
+fn facts_about_a_host_are_bounded_at_both_ends() {
+    let longer = vec![b' '; FACTS_BYTES_MAX + 1];
+    let error = encode(&LinkFrame::Facts(longer.clone()).into()).unwrap_err();
+    assert_eq!(error, EncodeError::Facts { bytes: FACTS_BYTES_MAX + 1 });
+    let mut bytes = Vec::new();
+    header::open(&mut bytes, 0x09, 0);
+    bytes.extend(longer);
+    header::close(&mut bytes);
+    header::seal(&mut bytes, 0);
+    let error = feed(&mut ready_decoder(), &bytes, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, LinkError::FrameTooLong { limit: FACTS_BYTES_MAX, .. }), "{error:?}");
+}
+
 /// Both ends count a window's bytes; they must count the same.
 #[test]
 fn what_windows_count_is_what_is_sent() {

@@ -21,7 +21,7 @@ pub const BULLETINS_SINCE: u16 = 5;
 /// The first version with leases of hosts, and with guests that need them.
 pub const LEASES_SINCE: u16 = 6;
 
-/// The first version with connections that carry nothing but signs of life.
+/// The first version with connections that carry nothing but signs of life, and with questions for a host's facts.
 pub const SPARES_SINCE: u16 = 7;
 
 /// The first version whose epochs carry checks of unchanged pages and the digest of their state.

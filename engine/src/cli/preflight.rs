@@ -9,11 +9,13 @@
 //!   tpvh cannot be protected: 1 reason against it, 1 warning
 //! ```
 
-use super::{CliError, Exit, OutputFormat, print, print_json};
+use super::{CliError, Exit, NodeArgs, OutputFormat, print, print_json};
 use crate::config::human::parse_span;
+use crate::preflight::facts::HostFacts;
 use crate::preflight::finding::{Finding, Severity};
 use crate::preflight::gather;
 use crate::preflight::judge::{Other, judge};
+use crate::preflight::linked::{self, LinkedError};
 use crate::preflight::remote::{self, RemoteError};
 use serde::Serialize;
 use std::fmt::Write;
@@ -25,15 +27,19 @@ pub(super) struct Args {
     /// The guest, as `xl list` shows it
     #[arg(value_name = "GUEST", required_unless_present = "facts")]
     guest: Option<String>,
-    /// The host that is to hold its copy; without this flag, only this host and the guest are checked
+    /// The host that is to hold its copy; without this flag, only this host and the guest are checked. A peer of this host's node is
+    /// asked over the link, any other host through --ssh
     #[arg(long, value_name = "HOST")]
     to: Option<String>,
     /// Print the facts of this host, for another host to check
     #[arg(long, conflicts_with_all = ["guest", "to", "output"])]
     facts: bool,
-    /// The command that reaches the other host, with its options, separated by spaces
-    #[arg(long, value_name = "COMMAND", default_value = "ssh")]
-    ssh: String,
+    /// The command that reaches the other host, with its options, separated by spaces; if given, it is used for a peer as well
+    /// [default: ssh]
+    #[arg(long, value_name = "COMMAND")]
+    ssh: Option<String>,
+    #[command(flatten)]
+    node: NodeArgs,
     /// How long the other host may take to answer
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "20s")]
     timeout: Span,
@@ -49,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         return Ok(Exit::Ok);
     };
     let there = match &args.to {
-        Some(to) => Some((to.as_str(), remote::facts(to, &args.ssh, args.timeout.into())?)),
+        Some(to) => Some((to.as_str(), facts_of(&args, to)?)),
         None => None,
     };
     let other = there.as_ref().map(|(name, facts)| Other { name, facts });
@@ -60,6 +66,25 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         OutputFormat::Json => print_json(&verdict.answer())?,
     }
     Ok(if verdict.can_be_protected() { Exit::Ok } else { Exit::CheckFailed })
+}
+
+/// The facts of the other host, by the way that leads there.
+fn facts_of(args: &Args, to: &str) -> Result<HostFacts, CliError> {
+    let node = args.node.client()?;
+    match &args.ssh {
+        None if linked::is_linked(&node, to) => Ok(linked::facts(&node, to, args.timeout.into())?),
+        ssh => Ok(remote::facts(to, ssh.as_deref().unwrap_or("ssh"), args.timeout.into())?),
+    }
+}
+
+impl From<LinkedError> for CliError {
+    fn from(error: LinkedError) -> Self {
+        match error {
+            LinkedError::Node(error) => error.into(),
+            LinkedError::Facts { .. } => Self::BadInput(one_line(&error.to_string())),
+            LinkedError::Timeout { .. } | LinkedError::Untold(_) => Self::Unreachable(error.to_string()),
+        }
+    }
 }
 
 impl From<RemoteError> for CliError {

@@ -79,7 +79,9 @@ impl Client {
             ))),
             Response::Refused { reason } => Err(ClientError::Refused(reason)),
             Response::Accepted => Err(self.bad("it accepts a question")),
-            Response::Events { .. } => Err(self.bad("it answers a question that was not asked")),
+            Response::Events { .. } | Response::Facts { .. } => {
+                Err(self.bad("it answers a question that was not asked"))
+            }
         }
     }
 
@@ -88,7 +90,7 @@ impl Client {
         match self.ask(&Request::Events { after, wait_ms })? {
             Response::Events { events } => Ok(events),
             Response::Refused { reason } => Err(ClientError::Refused(reason)),
-            Response::Status { .. } | Response::Accepted => {
+            Response::Status { .. } | Response::Facts { .. } | Response::Accepted => {
                 Err(self.bad("it answers a question that was not asked"))
             }
         }
@@ -119,6 +121,23 @@ impl Client {
         self.begin(&Request::Maintenance { on })
     }
 
+    /// Has the node ask a peer for the facts of its host.
+    pub fn want_facts(&self, peer: &str) -> Result<(), ClientError> {
+        self.begin(&Request::FactsWanted { peer: peer.to_owned() })
+    }
+
+    /// What the peer has answered since; `None` while it has not.
+    pub fn facts(&self, peer: &str) -> Result<Option<String>, ClientError> {
+        match self.ask(&Request::Facts { peer: peer.to_owned() })? {
+            Response::Facts { facts } => Ok(Some(facts)),
+            Response::Accepted => Ok(None),
+            Response::Refused { reason } => Err(ClientError::Refused(reason)),
+            Response::Status { .. } | Response::Events { .. } => {
+                Err(self.bad("it answers a question that was not asked"))
+            }
+        }
+    }
+
     /// Begins to write the committed image of a guest held there to the absolute `path`. The file appears
     /// when it is complete.
     pub fn export(&self, guest: &str, path: &Path) -> Result<(), ClientError> {
@@ -129,7 +148,7 @@ impl Client {
         match self.ask(request)? {
             Response::Accepted => Ok(()),
             Response::Refused { reason } => Err(ClientError::Refused(reason)),
-            Response::Status { .. } | Response::Events { .. } => {
+            Response::Status { .. } | Response::Events { .. } | Response::Facts { .. } => {
                 Err(self.bad("it answers a question that was not asked"))
             }
         }

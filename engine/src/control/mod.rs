@@ -11,6 +11,8 @@
 //!   {"ask":"reload"}                                      the same
 //!   {"ask":"events","after":7,"wait_ms":1000}             {"answer":"events","events":{…}}, at once or when there is one
 //!   {"ask":"maintenance","on":true}                       the same, once it is durable
+//!   {"ask":"facts_wanted","peer":"b"}                     the same: the peer's host is asked for its facts, over the link
+//!   {"ask":"facts","peer":"b"}                            {"answer":"facts","facts":"…"}, or accepted while there are none yet
 //!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
@@ -87,6 +89,10 @@ pub enum Request {
     },
     /// Switch maintenance on or off; answered once the change is durable.
     Maintenance { on: bool },
+    /// Ask a peer for the facts of its host, over the link.
+    FactsWanted { peer: String },
+    /// What the peer has answered since it was last asked.
+    Facts { peer: String },
     /// Write the committed image of a guest held here as a file that `xl restore` takes.
     Export {
         guest: String,
@@ -129,6 +135,11 @@ pub enum Response {
     Status { status: Box<Status> },
     /// Answers [`Request::Events`].
     Events { events: Events },
+    /// Answers [`Request::Facts`] once they are there.
+    Facts {
+        /// JSON; empty if the peer cannot tell them.
+        facts: String,
+    },
     /// The operation has begun, and `status` shows its progress. An export has begun, and its file appears when it is complete.
     Accepted,
     /// The node refuses.
@@ -200,6 +211,13 @@ mod tests {
         });
         assert!(line_of(&slower).ends_with(b"\"interval_ms\":200,\"find_changes\":\"compare\"}\n"));
         assert_eq!(parse_request(&line_of(&slower)), Ok(slower));
+        for (request, line) in [
+            (Request::FactsWanted { peer: "b".into() }, &b"{\"ask\":\"facts_wanted\",\"peer\":\"b\"}\n"[..]),
+            (Request::Facts { peer: "b".into() }, b"{\"ask\":\"facts\",\"peer\":\"b\"}\n"),
+        ] {
+            assert_eq!(line_of(&request), line);
+            assert_eq!(parse_request(line), Ok(request));
+        }
         let export = Request::Export { guest: "g1".into(), path: "/tmp/g1.save".into() };
         let line = b"{\"ask\":\"export\",\"guest\":\"g1\",\"path\":\"/tmp/g1.save\"}\n";
         assert_eq!(line_of(&export), line);

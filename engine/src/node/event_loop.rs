@@ -176,6 +176,7 @@ impl Node {
                 let response = answer_to(self.maintained(kept));
                 self.control_server.answer(asker, control::line_of(&response));
             }
+            Command::FactsGathered { facts } => self.tell_facts(&facts),
             Command::Stop => self.stopping = true,
         }
     }
@@ -215,6 +216,8 @@ impl Node {
                 LinkEvent::Bulletin { peer, said } => {
                     self.cx.links.heard_bulletin(&peer, &said, self.cx.now);
                 }
+                LinkEvent::FactsWanted { peer } => self.begin_facts(peer),
+                LinkEvent::Facts { peer, facts } => self.facts.arrived(peer, facts),
                 LinkEvent::Gone { peer } => self.guests.peer_gone(&peer, &mut self.cx),
                 LinkEvent::Alive { peer } => self.guests.peer_alive(&peer, &mut self.cx),
                 LinkEvent::Arrived { peer, guest, what } => {
@@ -281,6 +284,8 @@ impl Node {
                 Ok(()) => return,
                 refused => answer_to(refused),
             },
+            Ok(Request::FactsWanted { peer }) => answer_to(self.ask_facts(&peer)),
+            Ok(Request::Facts { peer }) => self.facts.of(&peer),
             Ok(Request::Export { guest, path }) => answer_to(export::begin(&self.guests, &guest, path)),
             Err(refusal) => refusal,
         };

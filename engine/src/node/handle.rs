@@ -42,6 +42,10 @@ pub(super) enum Command {
         asker: ClientId,
         kept: Result<Option<SystemTime>, OrderError>,
     },
+    /// The word of a thread: what there is to know about this host; empty if it is too long for a link.
+    FactsGathered {
+        facts: Vec<u8>,
+    },
     Stop,
 }
 

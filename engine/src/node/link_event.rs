@@ -25,6 +25,15 @@ pub(super) enum LinkEvent {
     Alive {
         peer: NodeName,
     },
+    /// A peer wants to know the facts of this host.
+    FactsWanted {
+        peer: NodeName,
+    },
+    /// The facts of a peer's host; empty if it cannot tell them.
+    Facts {
+        peer: NodeName,
+        facts: Vec<u8>,
+    },
     Arrived {
         peer: NodeName,
         guest: GuestName,

@@ -35,6 +35,7 @@ mod greet;
 mod guests;
 mod handle;
 mod headline;
+mod host_facts;
 mod hosts;
 mod inbound;
 mod journal;
@@ -91,6 +92,7 @@ use clock::Clock;
 use crossbeam::channel::{Receiver, Sender};
 use discovery::Discovery;
 use handle::Command;
+use host_facts::Facts;
 use journal::Journal;
 use maintenance::Maintenance;
 use mio::net::{TcpListener, UnixListener};
@@ -166,6 +168,7 @@ pub struct Node {
     to_commands: Sender<Command>,
     maintenance: Maintenance,
     journal: Journal,
+    facts: Facts,
     cx: NodeContext,
     guests: Guests,
     discovery: Discovery,

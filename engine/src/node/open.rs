@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::discovery::Discovery;
 use super::guests::Guests;
 use super::handle::NodeHandle;
+use super::host_facts::Facts;
 use super::journal::Journal;
 use super::links::Links;
 use super::maintenance::Maintenance;
@@ -171,6 +172,7 @@ impl Node {
             to_commands,
             maintenance,
             journal,
+            facts: Facts::default(),
             cx,
             guests,
             discovery,

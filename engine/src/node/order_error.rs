@@ -95,6 +95,12 @@ pub enum OrderError {
     /// The system gives no thread.
     #[error("No thread can be had for it: {0}")]
     Thread(#[source] io::Error),
+    /// A peer that cannot be asked.
+    #[error("There is no link to {0} over which its host could be asked; `status` says why")]
+    NoLink(NodeName),
+    /// A peer of an earlier version.
+    #[error("{0} is of a version that does not tell the facts of its host over the link; ask it with --ssh")]
+    TellsNoFacts(NodeName),
     /// Certificates of a node that has none.
     #[error(
         "This node has no --tls, so there are no certificates to read anew; other settings are read at the start only"

@@ -243,6 +243,18 @@ impl PeerConnection {
                         }
                         continue;
                     }
+                    Event::FactsWanted => {
+                        if let Whose::Open(peer) = &self.whose {
+                            events.push_back(LinkEvent::FactsWanted { peer: peer.clone() });
+                        }
+                        continue;
+                    }
+                    Event::Facts(facts) => {
+                        if let Whose::Open(peer) = &self.whose {
+                            events.push_back(LinkEvent::Facts { peer: peer.clone(), facts });
+                        }
+                        return Ok(Read::More);
+                    }
                     Event::Guest(number, frame) => (number, frame),
                     Event::Witness(frame) => {
                         let found = frame.kind_name();

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   this host                                              the other host
-//!   xl list -l, xenstore, hypercalls, /proc, /sys          ssh HOST understudy preflight --facts
+//!   xl list -l, xenstore, hypercalls, /proc, /sys          its node, asked over the link, or
+//!      │                                                   ssh HOST understudy preflight --facts
 //!      └─ gather ──► GuestFacts, HostFacts                    └─ gather ──► HostFacts ──► JSON
 //!                           │                                                              │
 //!                           │                    remote: bounded in bytes and time ◄───────┘
@@ -18,7 +19,8 @@
 //!
 //! * [`facts`] facts of a host and of a guest
 //! * [`gather`] collects them here
-//! * [`remote`] asks another host for them
+//! * [`linked`] asks a peer for them, by this host's node
+//! * [`remote`] asks any other host for them
 //! * [`judge`] draws the conclusions, and [`finding`] puts them into words
 
 mod cpu;
@@ -26,6 +28,7 @@ pub mod facts;
 pub mod finding;
 pub mod gather;
 pub mod judge;
+pub mod linked;
 pub mod remote;
 mod starters;
 #[cfg(test)]

@@ -109,7 +109,13 @@ impl WitnessLink {
                 Some(Event::Bye) => return Ok(Some(News::Ended)),
                 Some(Event::Pong) => continue,
                 Some(
-                    Event::Hello(_) | Event::Witness(_) | Event::Guest(..) | Event::Ping | Event::Bulletin(_),
+                    Event::Hello(_)
+                    | Event::Witness(_)
+                    | Event::Guest(..)
+                    | Event::Ping
+                    | Event::Bulletin(_)
+                    | Event::FactsWanted
+                    | Event::Facts(_),
                 ) => {
                     return Ok(Some(News::Ended));
                 }

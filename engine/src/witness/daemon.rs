@@ -267,7 +267,9 @@ impl Daemon {
                 event @ (Event::Witness(WitnessFrame::Reply { .. } | WitnessFrame::LeaseReply { .. })
                 | Event::Guest(..)
                 | Event::Pong
-                | Event::Bulletin(_)),
+                | Event::Bulletin(_)
+                | Event::FactsWanted
+                | Event::Facts(_)),
             ) => {
                 let found = event.kind_name();
                 return Err(LinkError::Unexpected { expected: "a witness request", found }.into());

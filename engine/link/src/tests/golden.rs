@@ -122,6 +122,9 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x45, String::new()),
         (0x46, "0100000000000000".to_owned() + "0200000000000000" + "ababab"),
         (0x47, "0100000000000000".to_owned() + "0200000000000000" + "ababab"),
+        (0x08, String::new()),
+        (0x09, "ababab".to_owned()),
+        (0x01, "0200".to_owned() + "0300" + "03" + "0100000000000000" + "05616c706861"),
     ];
     const LEASE: &str = concat!("0100000000000000", "01", "a20f0000");
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");

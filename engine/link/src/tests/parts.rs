@@ -17,7 +17,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-pub(super) const KINDS: usize = 63;
+pub(super) const KINDS: usize = 66;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -122,6 +122,12 @@ impl Parts {
             50 => wanted(Mode::Auto),
             52 => GuestFrame::DiskWrites { generation, tag: epoch, batch: &self.bytes }.of(guest),
             56 => LinkFrame::Bulletin(self.bytes.clone()).into(),
+            63 => LinkFrame::FactsWanted.into(),
+            64 => LinkFrame::Facts(self.bytes.clone()).into(),
+            65 => {
+                let hello = Hello { versions: (b as u16, c as u16), service: Service::Spare, from };
+                LinkFrame::Hello(hello).into()
+            }
             54 => packets(PacketFrame::Taken { generation, next: c }),
             55 => {
                 packets(PacketFrame::Room { generation, input_packets: c, input_bytes: d, output_packets: e })
