@@ -102,6 +102,9 @@ impl Cluster {
             }
         }
         cluster.agenda.add(Time(0) + Span::from_ms(40), Event::OperatorLooks);
+        if cluster.settings.has_spare {
+            cluster.agenda.add(Time(0) + Settings::BEAT_EVERY, Event::Beats);
+        }
         cluster
     }
 
@@ -203,6 +206,7 @@ impl Cluster {
                 }
             }
             Event::Gone { host, life } => self.is_gone(host, life),
+            Event::Beats => self.beats(),
             Event::Dial { channel } => self.dial(channel),
             Event::Straggler { host, guest, request } => self.witness_hears(None, host, guest, request),
             Event::Step { host, guest, id } => self.step(host, guest, id),
@@ -292,6 +296,7 @@ fn node_of(event: &Event) -> Option<usize> {
         | Event::Finds { host, .. } => Some(*host),
         Event::Straggler { .. } | Event::PersistEnds { .. } => Some(WITNESS),
         Event::Dial { .. }
+        | Event::Beats
         | Event::Asks { .. }
         | Event::Strikes(_)
         | Event::StallEnds { .. }

@@ -3,9 +3,13 @@
 use super::HostId;
 use super::cluster::Cluster;
 use super::events::Event;
+use super::facts::Fact;
 use super::host::Item;
 use super::network::{ENDS, LINK, WITNESS, Wire, witness_channel};
+use super::settings::Settings;
+use understudy::node::Glance;
 use understudy_session::Span;
+use understudy_session::secondary::State;
 
 /// How often a lost connection is dialled.
 const DIAL_EVERY: Span = Span::from_ms(8);
@@ -124,6 +128,27 @@ impl Cluster {
         }
     }
 
+    /// An engine without a link hears the engine that it had the link with, on a network that no fault reaches.
+    pub(super) fn beats(&mut self) {
+        self.agenda.add(self.now + Settings::BEAT_EVERY, Event::Beats);
+        for host in 0..2 {
+            let other = 1 - host;
+            let is_there = |node: usize| !self.nodes[node].down && self.nodes[node].hangs_until <= self.now;
+            let is_linked = self.net[LINK].up[Self::end_of(LINK, host)];
+            let is_it = self.hosts[host].linked == Some(self.hosts[other].life);
+            if !is_linked && is_it && is_there(host) && is_there(other) {
+                for guest in 0..self.settings.guests {
+                    if let Some(Glance::Secondary { state: State::Alone, .. }) =
+                        self.hosts[host].glance(guest)
+                    {
+                        self.state_fact(guest, &Fact::Heard { host });
+                    }
+                }
+                self.turn(host, Item::PeerAlive);
+            }
+        }
+    }
+
     pub(super) fn dial_later(&mut self, channel: usize) {
         if !std::mem::replace(&mut self.net[channel].dialing, true) {
             let at = self.now + DIAL_EVERY + self.rng.span_us(0, 1_000);
@@ -163,6 +188,7 @@ impl Cluster {
         }
         self.net[channel].up[end] = true;
         if channel == LINK {
+            self.hosts[node].linked = Some(self.hosts[1 - node].life);
             self.turn(node, Item::LinkUp);
         } else if node != WITNESS {
             self.turn(node, Item::WitnessUp);

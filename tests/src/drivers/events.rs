@@ -22,6 +22,8 @@ pub enum Event {
     Down { channel: usize, conn: u64, end: usize },
     /// A host that lives hears from the other host that the engine of that life is gone, and none was started since.
     Gone { host: HostId, life: u64 },
+    /// Engines are heard on the second network.
+    Beats,
     /// The dialling end tries to connect.
     Dial { channel: usize },
     /// A request on a connection that is gone reaches the witness late.

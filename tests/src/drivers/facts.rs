@@ -94,6 +94,8 @@ pub enum Fact {
     Lone { host: HostId },
     /// A host holds a whole copy, and hears its primary.
     Stands { host: HostId },
+    /// A host without a link to the other one hears that the engine there lives.
+    Heard { host: HostId },
     /// A host asks for the guest.
     TakesOver { host: HostId },
     /// A person asked for a switchover.

@@ -42,6 +42,7 @@ pub(super) enum Item {
     LinkUp,
     LinkDown,
     PeerGone,
+    PeerAlive,
     WitnessUp,
     WitnessDown,
     Reply(GuestId, WitnessReply),
@@ -74,6 +75,8 @@ pub struct Host {
     pub(super) yard: SharedYard,
     /// The number of engines that it has had.
     pub life: u64,
+    /// The other host's engine, as it was when the link last came up.
+    pub(super) linked: Option<u64>,
     /// Timeouts handled at the present time.
     pub timeouts_in_a_row: usize,
     /// It boots after a power loss.
@@ -178,6 +181,8 @@ impl Engine {
                 }
             }
             Item::PeerGone => guests.peer_gone(&peer, cx),
+            Item::PeerAlive if self.mutant == Some(Mutant::LifeUnheard) => {}
+            Item::PeerAlive => guests.peer_alive(&peer, cx),
             Item::WitnessUp => {
                 cx.witness_up = true;
                 guests.witness_up(cx);
@@ -261,6 +266,7 @@ impl Host {
             life: 0,
             timeouts_in_a_row: 0,
             boots: false,
+            linked: None,
             activation_slow: false,
             receives_from: [Time(0); GUESTS],
             still_since: [None; GUESTS],

@@ -116,11 +116,13 @@ pub enum Mutant {
     KeepsAll,
     /// A frame waits for the copy's for ever.
     WaitsForEver,
+    /// What is heard on the second network is not acted upon.
+    LifeUnheard,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 50] = [
+    pub const ALL: [(Self, &'static [Invariant]); 51] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -171,6 +173,7 @@ impl Mutant {
         (Self::GapUnseen, &[Invariant::Exact]),
         (Self::KeepsAll, &[Invariant::Bounds]),
         (Self::WaitsForEver, &[Invariant::Promptness]),
+        (Self::LifeUnheard, &[Invariant::Patience]),
     ];
 
     /// Faults that a mutant needs to do harm. In its seeds they strike more often.
@@ -218,6 +221,15 @@ impl Mutant {
     /// Further preparation of a seed, if the harm would be rare otherwise.
     pub fn prepare(self, settings: &mut Settings, rng: &mut Rng, aimed: &mut Vec<Aimed>) {
         match self {
+            // The primary reaches neither the other host nor the witness, and is heard all the same.
+            Self::LifeUnheard => {
+                (settings.has_spare, settings.has_witness) = (true, true);
+                for channel in [LINK, witness_channel(0)] {
+                    let fault = Fault::Stall { channel, ends: [true, true], lasts: Span::from_ms(200) };
+                    let moment = Moment::Primary(State::Protected);
+                    aimed.push(Aimed { moment, after: rng.span_us(5_000, 40_000), fault });
+                }
+            }
             Self::RivalIgnored => settings.has_witness = false,
             Self::OfferDropsImage => settings.autostarts = true,
             // A person forces the takeover while the primary lives, and the witness is slow to hear of it.

@@ -55,6 +55,7 @@ pub fn settings(rng: &mut Rng) -> Settings {
         scrubs: rng.chance(60),
         stands_by: rng.chance(40),
         autostarts: rng.chance(20),
+        has_spare: false,
         witness_forgets: rng.chance(10),
         answers: None,
         modes: Default::default(),
@@ -65,6 +66,9 @@ pub fn settings(rng: &mut Rng) -> Settings {
 
 /// What sets the chain for copies apart from that of all else.
 const COPIES: u64 = 0xC010_C010_C010_C010;
+
+/// The same for a second network, which one seed of four has.
+const SPARE: u64 = 0x5BA2_E5BA_2E5B_A2E5;
 
 /// In one seed of four guests may run twice. All that this needs is drawn from a chain of its own, so that the other seeds are
 /// as they would be without.
@@ -148,6 +152,7 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
     let mut of_copies = Rng::new(seed ^ COPIES);
     let wanted = options.copies.or(options.mutant.map(Mutant::needs_copies));
     draw_copies(&mut of_copies, &mut settings, wanted);
+    settings.has_spare = Rng::new(seed ^ SPARE).chance(25);
     if let Some(mutant) = options.mutant {
         mutant.prepare(&mut settings, &mut rng, &mut aimed);
     }
@@ -283,6 +288,7 @@ pub fn plain_settings() -> Settings {
         scrubs: true,
         stands_by: true,
         autostarts: false,
+        has_spare: false,
         witness_forgets: false,
         answers: None,
         modes: Default::default(),

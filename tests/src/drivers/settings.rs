@@ -49,6 +49,8 @@ pub struct Settings {
     pub modes: [Mode; GUESTS],
     /// How copies are used.
     pub colo: ColoConfig,
+    /// There is a second network, on which engines hear each other's signs of life.
+    pub has_spare: bool,
     /// The witness may forget.
     pub witness_forgets: bool,
     /// What engines count into: nobody looks at it.
@@ -60,6 +62,12 @@ impl Settings {
     pub const SILENCE_MAX: Span = Span::from_ms(70);
     /// How long a secondary waits for a link to come back.
     pub const TAKEOVER_GRACE: Span = Span::from_ms(60);
+    /// How often an engine is heard on the second network.
+    pub const BEAT_EVERY: Span = Span::from_ms(20);
+    /// How long output is held before the guest is paused.
+    const HOLD_MAX: Span = Span::from_ms(150);
+    /// For how long a secondary may be kept waiting by signs of life.
+    pub const FLAP_MAX: Span = Span(2 * Self::HOLD_MAX.0);
     /// When an unacked epoch is slow.
     pub const SLOW_MAX: Span = Span::from_ms(60);
 
@@ -85,7 +93,7 @@ impl Settings {
                 silence_max: Self::SILENCE_MAX,
                 link_grace: ms(25),
                 takeover_grace: Self::TAKEOVER_GRACE,
-                hold_max: ms(150),
+                hold_max: Self::HOLD_MAX,
                 witness_retry: ms(25),
                 fence: Terms::new(Span::from_ms(5_000)).expect("5 s are enough for a watchdog"),
                 slow_max: Self::SLOW_MAX,
