@@ -5,7 +5,7 @@
 //!   Xen:     domains with a generation's mark, paused or cut off ────────────┤
 //!            domains suspended by `remus -b`, which is gone ─────────────────┤
 //!            domains that stand by for an engine that is gone ───────────────┼─► findings ─► advice, or repair
-//!   files:   images that no domain could be built from ──────────────────────┘
+//!   files:   images that no domain could be built from, a watchdog that runs ┘
 //! ```
 //!
 //! What is left keeps holding, so nothing is urgent. Letting the output of a guest pass is right only if no other host
@@ -23,6 +23,7 @@ mod domains;
 mod finding;
 mod guests;
 mod scrub;
+mod watchdog;
 mod word;
 mod words_of;
 
@@ -87,6 +88,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         findings.extend(suspended(args.repair));
         findings.extend(standing_by(args.repair));
     }
+    findings.extend(watchdog::left_running(&watchdog::state()));
     findings.extend(rescued(Path::new(RESCUE_DIRECTORY)));
     if let Some(directory) = &args.report {
         return report(directory, &args, &findings);

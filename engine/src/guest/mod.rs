@@ -64,5 +64,5 @@ pub use waker::LoopWaker;
 pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
 pub use xen::{
     Compare, HostLock, HostLockError, NotFound, RESCUE_DIRECTORY, StandingBy, XenGuestError, XenHost,
-    XenMachine, obstacle,
+    XenMachine, obstacle, watchdog_left,
 };

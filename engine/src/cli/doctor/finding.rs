@@ -18,6 +18,8 @@ pub(super) enum Code {
     StandingKept,
     /// The last commit of a guest that could not be started is in a file.
     ImageRescued,
+    /// Xen's watchdog runs, and no engine sets it anew.
+    WatchdogLeft,
     /// Something could not be inspected.
     Unlearnt,
 }
@@ -51,6 +53,7 @@ mod tests {
             Code::StandingLeft,
             Code::StandingKept,
             Code::ImageRescued,
+            Code::WatchdogLeft,
             Code::Unlearnt,
         ];
         let text = include_str!("../../../../docs/TROUBLESHOOTING.md");

@@ -62,6 +62,16 @@ impl HostLock {
         Self::take_at(Path::new(PATH), DYING_MAX)
     }
 
+    /// The process that holds it, as its file says; `None` if that process is gone, or there was none.
+    pub fn holder() -> io::Result<Option<Process>> {
+        let text = match std::fs::read_to_string(PATH) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let Ok(holder) = text.trim().parse::<Process>() else { return Ok(None) };
+        Ok(holder.runs()?.then_some(holder))
+    }
+
     fn take_at(path: &Path, within_max: Duration) -> Result<Self, HostLockError> {
         let failed = |source| HostLockError::Io { path: path.into(), source };
         if let Some(directory) = path.parent() {

@@ -32,6 +32,7 @@ pub use error::XenGuestError;
 pub use host_lock::{HostLock, HostLockError};
 pub use machine::XenMachine;
 pub use standing_by::StandingBy;
+pub use watchdog::watchdog_left;
 
 use crate::config::FindChanges;
 use crate::guest::machine::{Machine, PreviousRun, RunningGuest};

@@ -50,8 +50,20 @@ impl XenWatchdog {
 
 /// Whether a timer of this boot was left running.
 pub(super) fn is_left(path: &Path) -> bool {
-    let (Ok(text), Ok(boot)) = (fs::read_to_string(path), fs::read_to_string(BOOT)) else { return false };
-    number_in(&text, boot.trim()).is_some()
+    left_in(path).is_ok_and(|number| number.is_some())
+}
+
+/// The timer of this boot that an engine with this `--state` has set and not stopped.
+pub fn watchdog_left(state: &Path) -> io::Result<Option<NonZeroU32>> {
+    left_in(&state.join("watchdog"))
+}
+
+fn left_in(path: &Path) -> io::Result<Option<NonZeroU32>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(number_in(&text, fs::read_to_string(BOOT)?.trim())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The number of a timer that was taken in this boot.
