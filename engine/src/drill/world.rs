@@ -11,7 +11,7 @@
 //!
 //! Dropping it ends all of them.
 //!
-//! Not here: the flags and files of the processes ([`starting`]).
+//! Not here: the flags and files of the processes (`starting`).
 
 mod starting;
 
