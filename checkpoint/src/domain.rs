@@ -10,7 +10,7 @@
 
 use crate::bitmap::DirtyBitmap;
 use crate::staging::Staging;
-use crate::{OutOfMemory, Page, PageEntry, Pfn};
+use crate::{OutOfMemory, Page, PageEntry, PageType, Pfn};
 use std::fmt;
 
 /// The kind of guest, in libxl's terms.
@@ -177,7 +177,7 @@ pub trait Source: Send {
     /// Copies the frames marked in `wanted` from `from` on, ascending, into `staging` until either is exhausted.
     /// Returns the pfn to continue from, or `None` when no marked frame is left.
     ///
-    /// Frames without a page are staged as [`PageType::Absent`](crate::PageType::Absent) entries. May run
+    /// Frames without a page are staged as [`PageType::Absent`] entries. May run
     /// while the guest runs; a frame written meanwhile is reported dirty by the next drain.
     fn copy_pages(
         &mut self,
@@ -231,6 +231,12 @@ pub trait Source: Send {
 pub trait Sink: Send {
     /// The committed content of a frame; `None` if the frame holds no page. Deltas are applied to it.
     fn page(&self, pfn: Pfn) -> Option<&Page>;
+
+    /// The committed type of a frame.
+    fn page_type(&self, pfn: Pfn) -> PageType;
+
+    /// The committed state.
+    fn state(&self) -> &DomainState;
 
     /// Applies one page of a complete epoch. `page` is `None` exactly if the type carries no data.
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>);
@@ -288,6 +294,14 @@ pub trait LiveCopy: Send {
 impl<S: Sink + ?Sized> Sink for Box<S> {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         (**self).page(pfn)
+    }
+
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        (**self).page_type(pfn)
+    }
+
+    fn state(&self) -> &DomainState {
+        (**self).state()
     }
 
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {

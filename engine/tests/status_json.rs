@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
-    CertificateStatus, ColoStatus, CopiedAhead, FORMAT, FencedHostStatus, FencingStatus, FullSyncStatus,
-    GuestStatus, MaintenanceStatus, PageCounts, PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles,
-    SpareStatus, Takeover, WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
+    CertificateStatus, ColoStatus, CopiedAhead, ExportState, ExportStatus, FORMAT, FencedHostStatus,
+    FencingStatus, FullSyncStatus, GuestStatus, KeptEpoch, KeptStatus, MaintenanceStatus, PageCounts,
+    PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles, SpareStatus, Takeover, WaitingStatus,
+    WatchdogState, WitnessKind, WitnessStatus,
 };
 use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
@@ -85,6 +86,17 @@ fn whole() -> Status {
             limit_bytes_per_s: Some(33_554_432),
             disk_left_bytes: 0,
             of_disk_bytes: 0,
+        }),
+        kept: KeptStatus {
+            epochs: vec![KeptEpoch { epoch: 1180, at_ms: 1_764_540_000_000 }],
+            bytes: 4 << 20,
+        },
+        export: Some(ExportStatus {
+            path: "/root/g1.save".into(),
+            epoch: Some(1180),
+            bytes: 256 << 20,
+            state: ExportState::Done,
+            reason: String::new(),
         }),
         colo: ColoStatus {
             mode: "auto".into(),

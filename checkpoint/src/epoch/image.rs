@@ -194,6 +194,14 @@ impl Sink for Image {
         Self::page(self, pfn)
     }
 
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        Self::page_type(self, pfn)
+    }
+
+    fn state(&self) -> &DomainState {
+        Self::state(self)
+    }
+
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
         assert_eq!(page.is_some(), entry.page_type().has_data(), "data exactly where the type has data");
         if let Err(fault) = self.try_apply(entry, page) {

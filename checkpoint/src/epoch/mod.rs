@@ -6,6 +6,7 @@ mod checks;
 mod histories;
 mod image;
 mod intake;
+mod kept;
 mod part;
 mod receiver;
 mod refusal;
@@ -16,6 +17,7 @@ mod writes;
 
 pub use crate::staging::Staging;
 pub use image::Image;
+pub use kept::{KeepLimits, KeptEpochs, NotKept};
 pub use part::{EpochEnd, EpochHead, EpochPart, WritesEnd};
 pub use receiver::{Limits, Receiver};
 pub use refusal::ReceiveError;

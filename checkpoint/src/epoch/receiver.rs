@@ -17,9 +17,11 @@
 //!
 //! Not here: acks, links, time.
 
+use super::Staging;
 use super::buffer::{EpochBuffer, PagePool};
 use super::checks::Checked;
 use super::intake::{Base, Room, apply_seed, buffer_delta};
+use super::kept::{KeepLimits, KeptEpochs, NotKept};
 use super::refusal::ReceiveError;
 use crate::domain::{DomainState, Sink};
 use crate::pages::{BatchError, Decoder, Digest, DirtyBitmap, EpochSummary, FORM_CHECKS, FORM_STATE};
@@ -47,6 +49,7 @@ pub struct Receiver<S> {
     decoder: Decoder,
     pool: PagePool,
     committed: Option<Epoch>,
+    kept: KeptEpochs,
     /// Complete epochs after `committed`, oldest first.
     complete: VecDeque<EpochBuffer>,
     open: Option<Open>,
@@ -107,10 +110,16 @@ impl<S: Sink> Receiver<S> {
             decoder: Decoder::new(),
             pool: PagePool::default(),
             committed: None,
+            kept: KeptEpochs::new(KeepLimits { epochs_max: 0, bytes_max: 0 }),
             complete: VecDeque::new(),
             open: None,
             spare: Vec::new(),
         }
+    }
+
+    /// Allows epochs of the past to be kept; none is by default.
+    pub fn allow_kept(&mut self, limits: KeepLimits) {
+        self.kept = KeptEpochs::new(limits);
     }
 
     /// Starts an epoch. A delta must build on the newest complete epoch; a full sync gives up whatever is held.
@@ -213,6 +222,7 @@ impl<S: Sink> Receiver<S> {
         while self.complete.front().is_some_and(|front| front.epoch <= epoch) {
             let buffer = self.complete.pop_front().expect("just seen");
             for (entry, held) in buffer.entries() {
+                self.kept.before(entry.pfn(), &self.sink);
                 self.sink.apply_page(*entry, held.page(&self.pool));
                 changed(entry.pfn());
             }
@@ -244,6 +254,7 @@ impl<S: Sink> Receiver<S> {
     pub fn drop_image(&mut self) {
         self.drop_uncommitted();
         self.committed = None;
+        self.kept.clear();
     }
 
     /// The newest complete epoch, committed or not; `None` if there is no image.
@@ -261,6 +272,40 @@ impl<S: Sink> Receiver<S> {
         let open = self.open.as_ref().and_then(|open| open.pages.buffer());
         let epochs = self.complete.iter().chain(open);
         self.pool.used_bytes() + epochs.map(EpochBuffer::overhead_bytes).sum::<usize>()
+    }
+
+    /// The epochs of the past that are kept.
+    pub fn kept(&self) -> &KeptEpochs {
+        &self.kept
+    }
+
+    /// Keeps the committed epoch, if there is one, with the time: nanoseconds since 1970.
+    pub fn keep(&mut self, at_unix_ns: u64) {
+        if let Some(epoch) = self.committed {
+            self.kept.keep(epoch, at_unix_ns, &self.sink);
+        }
+    }
+
+    /// Keeps an epoch at least until [`unpin`](Self::unpin), for somebody who reads it: `epoch`, or the committed one.
+    /// Returns which that is.
+    pub fn pin(&mut self, epoch: Option<Epoch>, at_unix_ns: u64) -> Result<Epoch, NotKept> {
+        let committed = self.committed.ok_or(NotKept::Nothing)?;
+        self.kept.pin(epoch, committed, at_unix_ns, &self.sink)
+    }
+
+    /// Drops what is kept of the past, since the memory is needed.
+    pub fn drop_kept(&mut self) {
+        self.kept.clear();
+    }
+
+    /// Nobody reads the pinned epoch any more.
+    pub fn unpin(&mut self) {
+        self.kept.unpin();
+    }
+
+    /// [`KeptEpochs::read`]: some frames of a kept epoch, from `from` on.
+    pub fn read_kept(&self, epoch: Epoch, from: Pfn, staging: &mut Staging) -> Result<Option<Pfn>, NotKept> {
+        self.kept.read(epoch, from, self.limits.page_count, &self.sink, staging)
     }
 
     /// The sink.

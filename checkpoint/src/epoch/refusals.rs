@@ -67,6 +67,12 @@ impl Sink for LetRun {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         self.image.page(pfn)
     }
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        self.image.page_type(pfn)
+    }
+    fn state(&self) -> &DomainState {
+        self.image.state()
+    }
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
         self.image.apply_page(entry, page);
     }

@@ -28,24 +28,24 @@ const WORD_BYTES: usize = 8;
 
 /// The changed stretches of a page, ascending. Reused from page to page.
 #[derive(Debug, Default)]
-pub(super) struct Runs {
+pub(crate) struct Runs {
     runs: Vec<Range<usize>>,
     bytes: usize,
 }
 
 impl Runs {
     /// The approximate number of bytes that the delta adds to a batch before LZ4.
-    pub(super) fn cost_bytes(&self) -> usize {
+    pub(crate) fn cost_bytes(&self) -> usize {
         self.bytes + RUN_COST_BYTES * self.runs.len()
     }
 
     /// Whether nothing changed.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
     /// Finds the changes from `old` to `new`.
-    pub(super) fn compare(&mut self, old: &Page, new: &Page) {
+    pub(crate) fn compare(&mut self, old: &Page, new: &Page) {
         self.runs.clear();
         let (old_lines, _) = old.as_chunks::<LINE_BYTES>();
         let (new_lines, _) = new.as_chunks::<LINE_BYTES>();
@@ -70,7 +70,7 @@ impl Runs {
     }
 
     /// Appends the runs, and their bytes from `new`.
-    pub(super) fn write(&self, new: &Page, runs: &mut Vec<u8>, data: &mut Vec<u8>) {
+    pub(crate) fn write(&self, new: &Page, runs: &mut Vec<u8>, data: &mut Vec<u8>) {
         put_varint(self.runs.len() as u64, runs);
         let mut cursor = 0;
         for run in &self.runs {
@@ -82,7 +82,7 @@ impl Runs {
     }
 
     /// Copies the changed stretches of `new` into `page`.
-    pub(super) fn copy(&self, new: &Page, page: &mut Page) {
+    pub(crate) fn copy(&self, new: &Page, page: &mut Page) {
         for run in &self.runs {
             page[run.clone()].copy_from_slice(&new[run.clone()]);
         }
@@ -100,7 +100,7 @@ fn difference(old: &[u8; LINE_BYTES], new: &[u8; LINE_BYTES]) -> [u64; LINE_BYTE
 
 /// Applies the runs of the next page to `page`, and removes them and their bytes. `None` if they are truncated or reach
 /// beyond the page; then `page` is undefined.
-pub(super) fn apply(runs: &mut &[u8], data: &mut &[u8], page: &mut Page) -> Option<()> {
+pub(crate) fn apply(runs: &mut &[u8], data: &mut &[u8], page: &mut Page) -> Option<()> {
     let mut cursor = 0usize;
     for _ in 0..take_varint(runs)? {
         let skip = usize::try_from(take_varint(runs)?).ok()?;

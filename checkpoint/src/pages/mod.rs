@@ -31,6 +31,7 @@ pub use contents::Contents;
 pub use copy::{copy_into, copy_into_by};
 pub use decoder::BatchError;
 pub(crate) use decoder::{Content, Decoder, Entries};
+pub(crate) use delta::{Runs, apply as apply_runs};
 pub(crate) use digest::Digest;
 pub use digest::EpochSummary;
 pub use encoder::{Encoder, EncoderConfig};

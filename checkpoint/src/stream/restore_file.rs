@@ -10,12 +10,12 @@
 //! Batches are aligned blocks of 1,024 pfns, so that no aligned block of 2 MiB is split between records: receivers
 //! since Xen 4.21 populate a superpage only for a block that comes whole in one record.
 
-use super::libxc::{self, DomainType, LibxcHeader, write_page_data};
+use super::libxc::{self, DomainType, LibxcHeader, write_page_data, write_page_data_head};
 use super::libxl::{self, LibxlHeader};
 use super::limits::BATCH_ENTRIES_MAX;
 use super::xl::XlHeader;
 use crate::domain::{Description, DomainState, GuestKind};
-use crate::epoch::Image;
+use crate::epoch::{Image, Staging};
 use crate::{Page, PageEntry, Pfn};
 use std::io::{self, Write};
 
@@ -101,6 +101,14 @@ fn write_batch(
     });
     batch.clear();
     out.write_all(buffer)
+}
+
+/// Appends frames that were staged: those of one aligned block of [`BATCH_ENTRIES_MAX`] pfns.
+pub fn write_staged(out: &mut Vec<u8>, staging: &Staging) {
+    if !staging.entries().is_empty() {
+        write_page_data_head(out, staging.entries());
+        out.extend_from_slice(staging.pages().as_flattened());
+    }
 }
 
 /// Appends everything after memory, up to the end.

@@ -33,6 +33,7 @@ mod packaging;
 mod preflight;
 mod remus;
 mod replay;
+mod restore;
 mod status;
 mod stream;
 mod trust;
@@ -113,6 +114,8 @@ enum Command {
     Switchover(wish::SwitchoverArgs),
     /// Take over a guest whose host is dead, if no witness can decide it
     Takeover(wish::TakeoverArgs),
+    /// Write a committed epoch of a guest whose copy is held here to a file for `xl restore`, or list those that are kept
+    Restore(restore::Args),
     /// Run a guest that is kept paused here, if the host in charge does not have it
     Reclaim(wish::ReclaimArgs),
     /// End a guest that is kept paused here
@@ -283,6 +286,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
             .map_err(|error| CliError::Internal(error.to_string())),
         Command::Keygen(args) => keygen::run(&args),
         Command::Maintenance(args) => maintenance::run(args),
+        Command::Restore(args) => restore::run(&args),
         Command::Packaging(question) => packaging::run(question),
         Command::Preflight(args) => preflight::run(args),
         Command::Node(args) => node::run(args),

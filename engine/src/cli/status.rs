@@ -133,6 +133,8 @@ pub(super) mod tests {
             dropped_frames: 0,
             takeover: None,
             full_sync: None,
+            kept: Default::default(),
+            export: None,
             colo: ColoStatus::default(),
         }
     }

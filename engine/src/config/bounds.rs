@@ -52,6 +52,10 @@ pub(super) const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=TIB;
 pub(super) const CACHE_BYTES: RangeInclusive<u64> = 0..=TIB;
 pub(super) const DISK_SYNC_RATE: RangeInclusive<u64> = 1 << 16..=TIB;
 
+/// `status` lists them.
+pub(super) const KEPT_EPOCHS: RangeInclusive<u32> = 0..=1_000;
+pub(super) const KEEP_EVERY: RangeInclusive<Span> = ms(10)..=ms(86_400_000);
+
 /// Checks a length of time.
 pub fn check_span(name: &'static str, span: Span, bounds: RangeInclusive<Span>) -> Result<(), ConfigError> {
     if bounds.contains(&span) {
@@ -217,6 +221,9 @@ mod tests {
             ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),
             ("`full-sync-rate`", bytes(FULL_SYNC_BYTES_PER_S)),
             ("`disk-sync-rate`, in a second", bytes(DISK_SYNC_RATE)),
+            ("`keep-epochs`", count(KEPT_EPOCHS)),
+            ("`keep-every`", span(KEEP_EVERY)),
+            ("`keep-bytes-max`", bytes(BUFFER_BYTES)),
         ];
         rows.iter().map(|(setting, (least, most))| format!("| {setting} | {least} | {most} |\n")).collect()
     }

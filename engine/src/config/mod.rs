@@ -36,6 +36,7 @@ pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 pub use witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 
 use crate::connection::{Transport, TransportError};
+use crate::guest::Keep;
 use crate::names::NameError;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -128,6 +129,8 @@ pub struct Limits {
     pub full_sync_bytes_per_s: Option<NonZeroU64>,
     /// What a full copy of a disk reads in a second.
     pub disk_sync_bytes_per_s: u64,
+    /// Epochs of the past that are kept of each guest held here.
+    pub keep: Keep,
 }
 
 impl Default for Limits {
@@ -142,6 +145,7 @@ impl Default for Limits {
             image_bytes_max: u64::MAX,
             full_sync_bytes_per_s: None,
             disk_sync_bytes_per_s: u64::MAX,
+            keep: Keep::default(),
         }
     }
 }

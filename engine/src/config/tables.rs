@@ -8,8 +8,10 @@ use super::human::{parse_size, parse_span};
 use super::pacing::{BUDGETS, BudgetSettings, PacingSettings, budgets_from_text};
 use super::text::{size_from_text, span_from_text};
 use super::{ConfigError, Limits, Timing};
+use crate::guest::Keep;
 use serde::Deserialize;
 use std::num::NonZeroU64;
+use understudy_checkpoint::epoch::KeepLimits;
 use understudy_session::Span;
 use understudy_session::lease::Terms;
 use understudy_session::primary::{Pacing, SlowPolicy};
@@ -115,6 +117,17 @@ pub struct LimitSettings {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
     pub disk_sync_rate: Option<u64>,
+    /// Epochs of the past that are kept of each guest held as secondary, to write them to files (`restore`) [default: 0].
+    #[arg(long, value_name = "COUNT")]
+    pub keep_epochs: Option<u32>,
+    /// Time from one kept epoch to the next [default: 1s].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub keep_every: Option<Span>,
+    /// Memory for all that is kept of a guest; the oldest epochs go first [default: 1G].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub keep_bytes_max: Option<u64>,
 }
 
 impl TimingSettings {
@@ -193,6 +206,9 @@ impl LimitSettings {
             image_max: self.image_max.or(below.image_max),
             full_sync_rate: self.full_sync_rate.or(below.full_sync_rate),
             disk_sync_rate: self.disk_sync_rate.or(below.disk_sync_rate),
+            keep_epochs: self.keep_epochs.or(below.keep_epochs),
+            keep_every: self.keep_every.or(below.keep_every),
+            keep_bytes_max: self.keep_bytes_max.or(below.keep_bytes_max),
         }
     }
 
@@ -208,6 +224,7 @@ impl LimitSettings {
             image_bytes_max: self.image_max.unwrap_or(default.image_bytes_max),
             full_sync_bytes_per_s: self.full_sync_rate.and_then(NonZeroU64::new),
             disk_sync_bytes_per_s: self.disk_sync_rate.unwrap_or(default.disk_sync_bytes_per_s),
+            keep: self.decide_keep()?,
         };
         check_count("in-flight-max", limits.in_flight_max, bounds::IN_FLIGHT_MAX)?;
         check_bytes("staging", limits.staging_bytes, bounds::BUFFER_BYTES)?;
@@ -222,5 +239,17 @@ impl LimitSettings {
             check_bytes("disk-sync-rate", bytes_per_s, bounds::DISK_SYNC_RATE)?;
         }
         Ok(limits)
+    }
+
+    fn decide_keep(self) -> Result<Keep, ConfigError> {
+        let Keep { limits, every } = Keep::default();
+        let epochs_max = self.keep_epochs.unwrap_or(limits.epochs_max as u32);
+        let bytes_max = self.keep_bytes_max.unwrap_or(limits.bytes_max as u64);
+        let every = self.keep_every.unwrap_or(Span(every.as_nanos() as u64));
+        check_count("keep-epochs", epochs_max, bounds::KEPT_EPOCHS)?;
+        check_span("keep-every", every, bounds::KEEP_EVERY)?;
+        check_bytes("keep-bytes-max", bytes_max, bounds::BUFFER_BYTES)?;
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        Ok(Keep { limits: KeepLimits { epochs_max: epochs_max as usize, bytes_max }, every: every.into() })
     }
 }

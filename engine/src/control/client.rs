@@ -138,10 +138,10 @@ impl Client {
         }
     }
 
-    /// Begins to write the committed image of a guest held there to the absolute `path`. The file appears
-    /// when it is complete.
-    pub fn export(&self, guest: &str, path: &Path) -> Result<(), ClientError> {
-        self.begin(&Request::Export { guest: guest.to_owned(), path: path.to_owned() })
+    /// Begins to write an epoch of a guest held there, or the one committed last, to the absolute `path`. The file appears
+    /// when it is complete; [`status`](Self::status) shows how far that is.
+    pub fn export(&self, guest: &str, path: &Path, epoch: Option<u64>) -> Result<(), ClientError> {
+        self.begin(&Request::Export { guest: guest.to_owned(), path: path.to_owned(), epoch })
     }
 
     fn begin(&self, request: &Request) -> Result<(), ClientError> {

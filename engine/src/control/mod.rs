@@ -93,11 +93,14 @@ pub enum Request {
     FactsWanted { peer: String },
     /// What the peer has answered since it was last asked.
     Facts { peer: String },
-    /// Write the committed image of a guest held here as a file that `xl restore` takes.
+    /// Write a committed epoch of a guest held here as a file that `xl restore` takes; `status` says how far that is.
     Export {
         guest: String,
         /// An absolute path. The file appears there when it is complete.
         path: PathBuf,
+        /// An epoch that is kept; by default the one committed last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
     },
 }
 
@@ -218,7 +221,7 @@ mod tests {
             assert_eq!(line_of(&request), line);
             assert_eq!(parse_request(line), Ok(request));
         }
-        let export = Request::Export { guest: "g1".into(), path: "/tmp/g1.save".into() };
+        let export = Request::Export { guest: "g1".into(), path: "/tmp/g1.save".into(), epoch: None };
         let line = b"{\"ask\":\"export\",\"guest\":\"g1\",\"path\":\"/tmp/g1.save\"}\n";
         assert_eq!(line_of(&export), line);
         assert_eq!(parse_request(line), Ok(export));

@@ -259,9 +259,60 @@ pub struct GuestStatus {
     /// How far its full sync is, while one is on its way from here.
     #[serde(default)]
     pub full_sync: Option<FullSyncStatus>,
+    /// Epochs of the past that are kept of it, where its copy is held.
+    #[serde(default)]
+    pub kept: KeptStatus,
+    /// The last epoch that was written to a file, or is being written.
+    #[serde(default)]
+    pub export: Option<ExportStatus>,
     /// How output leaves before its ack.
     #[serde(default)]
     pub colo: ColoStatus,
+}
+
+/// Epochs of the past that are kept of a guest.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Default, Debug)]
+pub struct KeptStatus {
+    /// Oldest first.
+    pub epochs: Vec<KeptEpoch>,
+    /// Memory for all of them.
+    pub bytes: u64,
+}
+
+/// An epoch of the past.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeptEpoch {
+    /// Its number.
+    pub epoch: u64,
+    /// When it was committed, in milliseconds since 1970, by the clock of the host that holds it.
+    pub at_ms: u64,
+}
+
+/// An epoch of a guest on its way to a file.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct ExportStatus {
+    /// The file.
+    pub path: String,
+    /// Which epoch; nothing before that is known.
+    pub epoch: Option<u64>,
+    /// Bytes written.
+    pub bytes: u64,
+    /// How it stands.
+    pub state: ExportState,
+    /// Why it failed; empty if it did not.
+    pub reason: String,
+}
+
+/// How an export stands.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportState {
+    /// It is being written.
+    Writing,
+    /// The file is complete.
+    Done,
+    /// There is no new file.
+    Failed,
 }
 
 /// How far a full sync is. Pages that change meanwhile are sent again: an estimate.

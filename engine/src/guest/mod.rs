@@ -53,6 +53,7 @@ pub use pipeline::passed::Passed;
 pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
 pub use receiver::handle::ReplicaHandle;
 pub use receiver::in_memory::InMemory;
+pub use receiver::read::{Keep, ReadError, ReadPart, ReadRequest};
 pub use receiver::work::{Committed, Held, Work};
 pub use replica::{NotSaved, NotStarted, Replica, Start};
 pub use report::{Report, Reporter, RuntimeId};

@@ -66,6 +66,13 @@ pub enum Report {
     },
     /// The image is at this epoch.
     Committed { epoch: Epoch },
+    /// The epochs of the past that are kept now.
+    Kept {
+        /// Oldest first, each with the time at which it was kept: nanoseconds since 1970.
+        epochs: Vec<(Epoch, u64)>,
+        /// Memory for all of them.
+        bytes: usize,
+    },
     /// The image is lost.
     CommitFailed {
         epoch: Epoch,
@@ -130,6 +137,7 @@ impl Report {
             Self::Complete { .. } => "complete",
             Self::Broken { .. } => "broken",
             Self::Committed { .. } => "committed",
+            Self::Kept { .. } => "kept",
             Self::CommitFailed { .. } => "commit failed",
             Self::DiskSay { .. } => "said of a disk",
             Self::CopySet { .. } => "copy set",

@@ -6,7 +6,7 @@ use super::order_error::OrderError;
 use super::replay_stats::ReplayStats;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
-use crate::guest::Committed;
+use crate::guest::{Committed, ReadRequest};
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;
 use understudy_session::{Mode, Time};
@@ -61,6 +61,11 @@ impl Guests {
     /// Requests a copy of a guest's committed image; `false` if it is not held here.
     pub(super) fn copy(&self, name: &str, to: Sender<Option<Committed>>) -> bool {
         self.guests.get(name).is_some_and(|guest| guest.copy(to))
+    }
+
+    /// Has an epoch of a guest that is held here read; `false` if nothing is held, or its thread is busy.
+    pub(super) fn read(&self, name: &str, request: ReadRequest) -> bool {
+        self.guests.get(name).is_some_and(|guest| guest.read(request))
     }
 
     /// The description of a guest whose image is held here.

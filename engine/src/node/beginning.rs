@@ -188,6 +188,7 @@ impl Guests {
             description: description.clone(),
             host: self.host.clone(),
             room: self.copy_room.clone(),
+            keep: self.config.limits.keep,
         };
         let replica_thread = self.workers.hold(held, limits, reporter).map_err(|error| {
             HoldRefusal::new(

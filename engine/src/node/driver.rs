@@ -21,7 +21,9 @@ use super::order_error::OrderError;
 use super::replay_stats::ReplayStats;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
-use crate::guest::{BoxedSource, Checkpointer, Committed, Participants, PreviousRun, Report, RuntimeId};
+use crate::guest::{
+    BoxedSource, Checkpointer, Committed, Participants, PreviousRun, ReadRequest, Report, RuntimeId,
+};
 use crossbeam::channel::Sender;
 use std::io;
 use std::time::Duration;
@@ -265,6 +267,11 @@ pub(super) trait GuestDriver: Send {
 
     /// Requests a copy of the committed image; `false` if nothing is held.
     fn copy(&self, _to: Sender<Option<Committed>>) -> bool {
+        false
+    }
+
+    /// Has a kept epoch read; `false` if nothing is held, or the thread is busy.
+    fn read(&self, _request: ReadRequest) -> bool {
         false
     }
 

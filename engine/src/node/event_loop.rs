@@ -1,7 +1,6 @@
 //! One iteration of the loop: wait, take in what happened, let sessions decide, send what they order.
 
 use super::context::Context;
-use super::export;
 use super::handle::Command;
 use super::headline::headline;
 use super::link_event::LinkEvent;
@@ -286,7 +285,9 @@ impl Node {
             },
             Ok(Request::FactsWanted { peer }) => answer_to(self.ask_facts(&peer)),
             Ok(Request::Facts { peer }) => self.facts.of(&peer),
-            Ok(Request::Export { guest, path }) => answer_to(export::begin(&self.guests, &guest, path)),
+            Ok(Request::Export { guest, path, epoch }) => {
+                answer_to(self.exports.begin(&self.guests, &guest, path, epoch.map(Epoch)))
+            }
             Err(refusal) => refusal,
         };
         self.control_server.answer(question.client, control::line_of(&response));
@@ -365,6 +366,8 @@ impl Node {
     }
 
     fn status(&mut self) -> Status {
+        let mut guests = self.guests.status(self.cx.now);
+        self.exports.fill(&mut guests);
         let addresses = |node: &understudy_session::NodeName| -> Vec<_> {
             self.config.peers.get(node).into_iter().flatten().map(|address| address.remote).collect()
         };
@@ -392,7 +395,7 @@ impl Node {
             }),
             fencing: self.guests.fencing.status(self.cx.now),
             peers: self.cx.links.peers(self.cx.now).map(peer).collect(),
-            guests: self.guests.status(self.cx.now),
+            guests,
             waiting: self.discovery.waiting(|name| self.guests.sees_to(name)),
         }
     }

@@ -91,6 +91,7 @@ use crate::trust::CredentialsError;
 use clock::Clock;
 use crossbeam::channel::{Receiver, Sender};
 use discovery::Discovery;
+use export::Exports;
 use handle::Command;
 use host_facts::Facts;
 use journal::Journal;
@@ -167,6 +168,7 @@ pub struct Node {
     commands: Receiver<Command>,
     to_commands: Sender<Command>,
     maintenance: Maintenance,
+    exports: Exports,
     journal: Journal,
     facts: Facts,
     cx: NodeContext,

@@ -6,6 +6,7 @@
 
 use super::clock::Clock;
 use super::discovery::Discovery;
+use super::export::Exports;
 use super::guests::Guests;
 use super::handle::NodeHandle;
 use super::host_facts::Facts;
@@ -171,6 +172,7 @@ impl Node {
             commands,
             to_commands,
             maintenance,
+            exports: Exports::default(),
             journal,
             facts: Facts::default(),
             cx,

@@ -18,6 +18,7 @@ mod words;
 use super::context::Context;
 use super::inbound::{GuestName, Inbound};
 use crate::control::GuestRole;
+use crate::control::status::KeptStatus;
 use crate::guest::{PreviousRun, ReplicaThread, RunningGuest, RuntimeId, Traffic, Work};
 use crate::metrics::GuestMeter;
 use copy::CopyHere;
@@ -68,6 +69,7 @@ pub(super) struct SecondaryGuest {
     /// Epochs that have begun and are not committed, and when they began.
     begun: VecDeque<(Epoch, Time)>,
     last_commit: Option<Time>,
+    kept: KeptStatus,
     /// When and how the primary was found lost.
     pub(super) lost: Option<(Time, &'static str)>,
     pub(super) activation: Option<Activation>,
@@ -129,6 +131,7 @@ impl SecondaryGuest {
             verdict_due: false,
             begun: VecDeque::new(),
             last_commit: None,
+            kept: KeptStatus::default(),
             lost: None,
             activation: None,
             started: None,

@@ -1,7 +1,7 @@
 //! States in words, for `status`.
 
 use crate::control::status::{
-    ColoStatus, CopiedAhead, GuestStatus, PageCounts, PauseCalls, PauseParts, Quantiles,
+    ColoStatus, CopiedAhead, GuestStatus, KeptStatus, PageCounts, PauseCalls, PauseParts, Quantiles,
 };
 use crate::control::{GuestRole, GuestState};
 use crate::guest::UnheldCard;
@@ -38,6 +38,8 @@ pub(super) fn blank(name: &str, role: GuestRole, peer: &NodeName, state: GuestSt
         dropped_frames: 0,
         takeover: None,
         full_sync: None,
+        kept: KeptStatus::default(),
+        export: None,
         colo: ColoStatus::default(),
     }
 }

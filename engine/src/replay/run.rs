@@ -282,7 +282,7 @@ fn export(
             let held = |it: &&GuestStatus| it.name == GUEST && it.role == GuestRole::Secondary;
             let stands_there =
                 status.guests.iter().find(held).is_some_and(|it| it.committed == primary.acked);
-            asked = stands_there && secondary.export(GUEST, &path).is_ok();
+            asked = stands_there && secondary.export(GUEST, &path, None).is_ok();
         } else if path.exists() {
             return File::open(&path).map_err(system("open the exported image"));
         } else if let Some(line) = own.and_then(|process| refusal(process.log())) {

@@ -2,6 +2,7 @@
 //! wrong on the way, the copy ends as the guest was.
 
 mod ahead;
+mod kept;
 mod rig;
 mod scrub;
 mod starts;

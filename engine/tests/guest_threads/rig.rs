@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    CaptureOrder, CopyRoom, Held, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Protector,
-    ProtectorConfig, ReplicaHandle, Report, Reporter, RuntimeId, Work,
+    CaptureOrder, CopyRoom, Held, Keep, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker,
+    Protector, ProtectorConfig, ReplicaHandle, Report, Reporter, RuntimeId, Work,
 };
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
-use understudy_checkpoint::epoch::{EpochHead, EpochPart, Limits, Staging};
+use understudy_checkpoint::epoch::{EpochHead, EpochPart, KeepLimits, Limits, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use understudy_session::primary::Capture;
@@ -206,6 +206,8 @@ fn held(outputs: OutputMaker, page_count: u64) -> Held {
         description: Description { page_count, ..description() },
         host: Arc::new(LabHost::new(LabCards::new(outputs, None))),
         room: CopyRoom::new(u64::MAX),
+        // Whatever a test is about, the past is kept beside it.
+        keep: Keep { limits: KeepLimits { epochs_max: 4, bytes_max: 64 << 20 }, every: Duration::ZERO },
     }
 }
 

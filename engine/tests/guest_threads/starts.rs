@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    CopyRoom, Held, Host, HostError, LoopWaker, NotBuilt, NotSaved, NotStarted, Replica, ReplicaHandle,
+    CopyRoom, Held, Host, HostError, Keep, LoopWaker, NotBuilt, NotSaved, NotStarted, Replica, ReplicaHandle,
     Report, Reporter, RunningGuest, RuntimeId, Start, SteppedReplica, Work,
 };
 use understudy_checkpoint::domain::{Description, DomainState, Sink};
@@ -65,7 +65,13 @@ fn held(host: &Stubborn) -> (Held, Reporter, Receiver<(RuntimeId, Report)>, Poll
     let waker = LoopWaker::new(Waker::new(poll.registry(), Token(0)).unwrap());
     let (to_reports, reports) = unbounded();
     let room = CopyRoom::new(u64::MAX);
-    let held = Held { name: "g".into(), description: description(), host: Arc::new(host.clone()), room };
+    let held = Held {
+        name: "g".into(),
+        description: description(),
+        host: Arc::new(host.clone()),
+        room,
+        keep: Keep::default(),
+    };
     (held, Reporter::new(RuntimeId(1), to_reports, waker), reports, poll)
 }
 
@@ -142,6 +148,13 @@ impl Replica for GivenUp {
 impl Sink for GivenUp {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         self.0.as_ref()?.page(pfn)
+    }
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        self.0.as_ref().map_or(PageType::Absent, |image| image.page_type(pfn))
+    }
+    fn state(&self) -> &DomainState {
+        static NONE: DomainState = DomainState { libxc: Vec::new(), libxl: Vec::new() };
+        self.0.as_ref().map_or(&NONE, |image| image.state())
     }
     fn apply_page(&mut self, _entry: PageEntry, _page: Option<&Page>) {}
     fn apply_state(&mut self, _state: &DomainState) {}

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use understudy::config::{ColoConfig, GuestConfigs, Limits, NodeConfig, Timing, WitnessConfig};
 use understudy::connection::Transport;
+use understudy::guest::Keep;
 use understudy::metrics::Metrics;
 use understudy_lab::Conditions;
 use understudy_session::lease::Terms;
@@ -109,6 +110,7 @@ impl Settings {
                 image_bytes_max: u64::MAX,
                 full_sync_bytes_per_s: None,
                 disk_sync_bytes_per_s: u64::MAX,
+                keep: Keep::default(),
             },
             transport: Transport::PlainLoopback,
             guests: GuestConfigs::Lab(Vec::new()),

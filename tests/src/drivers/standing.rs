@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use understudy::guest::{NotSaved, NotStarted, Replica, RunningGuest, Start};
 use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Page, PageEntry, Pfn};
+use understudy_checkpoint::{Page, PageEntry, PageType, Pfn};
 
 /// The replica in it.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ impl SimStanding {
 impl Sink for SimStanding {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         self.image.page(pfn)
+    }
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        self.image.page_type(pfn)
+    }
+    fn state(&self) -> &DomainState {
+        self.image.state()
     }
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
         self.image.apply_page(entry, page);

@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::Committed;
-use understudy_checkpoint::{Page, PageEntry, Pfn};
+use understudy_checkpoint::{Page, PageEntry, PageType, Pfn};
 
 /// Suffix of the name of a standby domain; stock Xen uses the same for a domain that is migrated in.
 const INCOMING: &str = "--incoming";
@@ -300,6 +300,14 @@ impl Committed for Standby {
 impl Sink for Standby {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         self.pages.page(pfn)
+    }
+
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        self.pages.page_type(pfn)
+    }
+
+    fn state(&self) -> &DomainState {
+        &self.state
     }
 
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {

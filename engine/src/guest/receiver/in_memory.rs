@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Page, PageEntry, Pfn};
+use understudy_checkpoint::{Page, PageEntry, PageType, Pfn};
 
 /// An image in memory of this process.
 #[derive(Debug)]
@@ -48,6 +48,14 @@ impl Replica for InMemory {
 impl Sink for InMemory {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         self.image.page(pfn)
+    }
+
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        self.image.page_type(pfn)
+    }
+
+    fn state(&self) -> &DomainState {
+        self.image.state()
     }
 
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {

@@ -13,6 +13,7 @@ mod activation;
 
 use super::in_memory::InMemory;
 use super::keeping::Keeping;
+use super::past::Past;
 use super::work::{Committed, Held, Work};
 use crate::guest::copy::CopyOrder;
 use crate::guest::disks::HeldDisks;
@@ -21,10 +22,10 @@ use crate::guest::host::Host;
 use crate::guest::replica::Replica;
 use crate::guest::report::{Report, Reporter};
 use crate::memory;
-use crossbeam::channel::{Receiver as Inbox, TryRecvError};
+use crossbeam::channel::{Receiver as Inbox, TryRecvError, select};
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Sink};
-use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image, Limits, ReceiveError, Receiver};
+use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image, Limits, ReceiveError, Receiver, Staging};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_disk::sync::talk::Say;
 use understudy_link::{HoldReason, HoldRefusal};
@@ -55,15 +56,29 @@ pub(in crate::guest) struct ReceiveThread {
     unwatched_batches: u32,
     /// Whether a takeover has begun, so that nobody else has this image.
     is_last_copy: bool,
+    past: Past,
     /// Returns how much memory is available.
     pub(in crate::guest) available_bytes: fn() -> Option<u64>,
     reporter: Reporter,
 }
 
+/// What there is to do next.
+enum Next {
+    Work(Work),
+    /// For whoever reads a kept epoch; `None` if nobody does any more.
+    Emptied(Option<Staging>),
+    /// Nothing has arrived.
+    Nothing,
+    /// The loop has dropped its end.
+    End,
+}
+
 impl ReceiveThread {
     pub(in crate::guest) fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
-        let receiver = Receiver::new(in_memory(limits.page_count, &held.host), limits);
+        let mut receiver = Receiver::new(in_memory(limits.page_count, &held.host), limits);
+        let past = Past::new(&held, &mut receiver);
         Self {
+            past,
             held,
             receiver,
             copy: Keeping::default(),
@@ -82,23 +97,43 @@ impl ReceiveThread {
     /// Works until the loop drops its end; calls `did` after each piece of work.
     pub(super) fn run(mut self, inbox: &Inbox<Work>, did: impl Fn()) {
         loop {
-            // While a copy is being set, arriving work goes first, but the copy does not wait for it.
-            let work = match self.copy.is_setting() {
-                true => inbox.try_recv(),
-                false => inbox.recv().map_err(|_| TryRecvError::Disconnected),
-            };
-            match work {
-                Ok(work) => {
+            match self.next(inbox) {
+                Next::Work(work) => {
                     let Some(goes_on) = self.take(work) else { return };
                     self = goes_on;
                     did();
                 }
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => break,
+                Next::Emptied(staging) => self.past.read_on(&mut self.receiver, staging),
+                Next::Nothing => {}
+                Next::End => break,
             }
             self.set_on();
         }
         self.save();
+    }
+
+    /// Arriving work goes first. A copy that is being set waits for nothing.
+    fn next(&self, inbox: &Inbox<Work>) -> Next {
+        let emptied = &self.past.emptied;
+        match inbox.try_recv() {
+            Ok(work) => return Next::Work(work),
+            Err(TryRecvError::Disconnected) => return Next::End,
+            Err(TryRecvError::Empty) => {}
+        }
+        if self.copy.is_setting() {
+            return match emptied.try_recv() {
+                Ok(staging) => Next::Emptied(Some(staging)),
+                Err(TryRecvError::Disconnected) => Next::Emptied(None),
+                Err(TryRecvError::Empty) => Next::Nothing,
+            };
+        }
+        if !self.past.is_read() {
+            return inbox.recv().map_or(Next::End, Next::Work);
+        }
+        select! {
+            recv(inbox) -> work => work.map_or(Next::End, Next::Work),
+            recv(emptied) -> staging => Next::Emptied(staging.ok()),
+        }
     }
 
     /// Does one piece of work; `None` once the guest was to be started.
@@ -139,6 +174,7 @@ impl ReceiveThread {
                 self.renew(*description);
             }
             Work::LiveCopy(order) => self.order(order),
+            Work::Read(request) => self.past.begin_reading(&mut self.receiver, request),
             Work::Copy(to) => {
                 let _ = to.send(self.copy());
             }
@@ -301,6 +337,7 @@ impl ReceiveThread {
         // A standby domain goes with the former receiver.
         self.receiver = Receiver::new(in_memory(description.page_count, &self.held.host), self.limits);
         (self.held.description, self.is_prepared, self.open) = (description, false, None);
+        self.past = Past::new(&self.held, &mut self.receiver);
     }
 
     /// Prepares a replica for a full sync: the host's, or this process's memory if that failed.
@@ -352,6 +389,9 @@ impl ReceiveThread {
         if available >= needed_bytes.saturating_add(memory::RESERVE_BYTES) {
             return;
         }
+        if let Some(freed) = self.past.free(&mut self.receiver) {
+            return self.reporter.note(freed);
+        }
         self.open = None;
         self.drop_image();
         let why = format!(
@@ -393,6 +433,8 @@ impl ReceiveThread {
         }
         self.receiver.commit_telling(epoch, |pfn| self.copy.changed(pfn));
         self.fall_back();
+        let kept = self.past.committed(&mut self.receiver, self.available_bytes);
+        kept.into_iter().for_each(|kept| self.reporter.note(kept));
         let committed = self.receiver.committed();
         self.reporter.tell(if committed == Some(epoch) {
             Report::Committed { epoch }

@@ -1,5 +1,6 @@
 //! The work that the loop gives to a receive thread. Not here: how it is done ([`receive`](super::receive)).
 
+use super::read::{Keep, ReadRequest};
 use crate::guest::copy::{CopyOrder, CopyRoom, Traffic};
 use crate::guest::host::Host;
 use crossbeam::channel::Sender;
@@ -56,6 +57,8 @@ pub enum Work {
     },
     /// No guest could be started from the image: save it for a person.
     Save,
+    /// Read a kept epoch. The thread goes on.
+    Read(ReadRequest),
     /// Send a copy of the committed image; `None` if there is none. The thread goes on.
     Copy(Sender<Option<Committed>>),
 }
@@ -77,4 +80,6 @@ pub struct Held {
     pub host: Arc<dyn Host>,
     /// The room for live copies on this host.
     pub room: CopyRoom,
+    /// Which epochs of the past are kept.
+    pub keep: Keep,
 }

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Epoch, Page, PageEntry, Pfn};
+use understudy_checkpoint::{Epoch, Page, PageEntry, PageType, Pfn};
 use understudy_xen::DomId;
 use understudy_xen::standby::Standby;
 
@@ -165,6 +165,14 @@ impl Replica for StandingBy {
 impl Sink for StandingBy {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         self.standing.page(pfn)
+    }
+
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        self.standing.page_type(pfn)
+    }
+
+    fn state(&self) -> &DomainState {
+        self.standing.state()
     }
 
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {

@@ -10,7 +10,7 @@ use super::{Activation, SecondaryGuest};
 use crate::config::FenceChoice;
 use crate::control::status::Takeover;
 use crate::control::{GuestRole, GuestStatus, Wish};
-use crate::guest::{Committed, PreviousRun, Report, RunningGuest, RuntimeId, Work};
+use crate::guest::{Committed, PreviousRun, ReadRequest, Report, RunningGuest, RuntimeId, Work};
 use crate::node::context::Context;
 use crossbeam::channel::Sender;
 use std::time::Duration;
@@ -275,6 +275,10 @@ impl GuestDriver for SecondaryGuest {
 
     fn copy(&self, to: Sender<Option<Committed>>) -> bool {
         self.replica_thread.offer(Work::Copy(to)).is_ok()
+    }
+
+    fn read(&self, request: ReadRequest) -> bool {
+        self.replica_thread.offer(Work::Read(request)).is_ok()
     }
 
     fn leave(&mut self) {}

@@ -1,8 +1,10 @@
 //! What the receive thread of a guest that is held here reports: epochs, commits, and how a start went.
 
 use super::SecondaryGuest;
+use crate::control::status::{KeptEpoch, KeptStatus};
 use crate::guest::{Report, Work};
 use crate::node::context::Context;
+use understudy_checkpoint::Epoch;
 use understudy_link::GuestFrame;
 use understudy_session::Decline;
 use understudy_session::secondary::{Input, State};
@@ -41,6 +43,13 @@ impl SecondaryGuest {
                 self.last_commit = Some(cx.now());
                 self.copy.iter().for_each(|copy| copy.committed(epoch));
                 self.handle(Input::Committed { epoch }, cx);
+            }
+            Report::Kept { epochs, bytes } => {
+                let of =
+                    |(epoch, at_ns): (Epoch, u64)| KeptEpoch { epoch: epoch.0, at_ms: at_ns / 1_000_000 };
+                self.kept = KeptStatus { epochs: epochs.into_iter().map(of).collect(), bytes: bytes as u64 };
+                // It ends no wait.
+                return;
             }
             Report::CommitFailed { epoch, error } => {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");

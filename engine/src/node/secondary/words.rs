@@ -82,6 +82,7 @@ impl SecondaryGuest {
         status.acked = self.session.acked().map(|epoch| epoch.0);
         status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);
         status.committed = self.session.committed().map(|epoch| epoch.0);
+        status.kept.clone_from(&self.kept);
         status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
     }
 }

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::guest::{
-    CaptureOrder, CopyLimits, CopyRoom, Held, HeldOutput, LabCards, LabHost, LoopWaker, Outlet, OutletClosed,
-    OutputMaker, Participants, Protector, ProtectorConfig, ReplicaHandle, Reporter,
+    CaptureOrder, CopyLimits, CopyRoom, Held, HeldOutput, Keep, LabCards, LabHost, LoopWaker, Outlet,
+    OutletClosed, OutputMaker, Participants, Protector, ProtectorConfig, ReplicaHandle, Reporter,
 };
 use crate::node::driver::GuestDriver;
 use crate::node::inbound::GuestPackets;
@@ -124,7 +124,8 @@ impl Rig {
         let outputs = OutputMaker { limits: understudy_netbuf::Limits::default(), waker };
         let host = Arc::new(LabHost::new(LabCards::new(outputs, None)));
         let room = CopyRoom::new(u64::MAX);
-        let held = Held { name: "g".into(), description: description.clone(), host, room };
+        let held =
+            Held { name: "g".into(), description: description.clone(), host, room, keep: Keep::default() };
         let limits = Limits { buffer_bytes_max: 64 << 20, page_count: pages };
         let parts = Parts {
             name: "g".into(),
