@@ -125,7 +125,7 @@ impl End {
                 continue;
             }
             match self.joint.fill(&mut self.stream)? {
-                Fill::Some => {}
+                Fill::Some | Fill::Last => {}
                 Fill::Drained => return self.joint.flush(&mut self.stream),
                 Fill::Ended => {
                     self.over = true;
