@@ -114,15 +114,13 @@ pub enum Mutant {
     GapUnseen,
     /// What is kept for a copy has no limit.
     KeepsAll,
-    /// A frame waits for the copy's for ever.
-    WaitsForEver,
     /// What is heard on the second network is not acted upon.
     LifeUnheard,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 51] = [
+    pub const ALL: [(Self, &'static [Invariant]); 50] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -172,7 +170,6 @@ impl Mutant {
         (Self::GoneUnproven, &[Invariant::Patience]),
         (Self::GapUnseen, &[Invariant::Exact]),
         (Self::KeepsAll, &[Invariant::Bounds]),
-        (Self::WaitsForEver, &[Invariant::Promptness]),
         (Self::LifeUnheard, &[Invariant::Patience]),
     ];
 
@@ -214,7 +211,6 @@ impl Mutant {
                 | Self::ImageForCopy
                 | Self::GapUnseen
                 | Self::KeepsAll
-                | Self::WaitsForEver
         )
     }
 
@@ -272,15 +268,6 @@ impl Mutant {
                 for moment in [Moment::CopyLives, Moment::CopyHalts] {
                     aimed.push(Aimed { moment, after, fault });
                 }
-            }
-            Self::WaitsForEver => {
-                (settings.answers, settings.modes) = (Some(10), [Mode::Colo; 2]);
-                let long = Span::from_ms(10_000);
-                let limits = &mut settings.colo.limits.comparer;
-                (limits.match_min, limits.match_max) = (long, long);
-                // Nor does the log of input ask for a checkpoint first.
-                settings.colo.limits.input = mirror::Limits::default();
-                settings.colo.session.period = Span::from_ms(230);
             }
             // The domain that stands by goes while the copy beside it is slow to stand still.
             Self::LooksOnce => {
