@@ -1,6 +1,6 @@
 //! The witness with its disk: what was fsynced survives a crash, what was on its way there may or may not.
 //!
-//! Not here: what reaches it ([`witness_turn`](super::witness_turn)).
+//! Not here: what reaches it (`witness_turn`).
 
 use super::host::Host;
 use super::names;

@@ -1,6 +1,6 @@
 //! The domains of one host. They belong to the host and not to the engine: an engine that dies leaves them behind.
 //!
-//! Not here: what the engine asks of them ([`toolstack`](super::toolstack)).
+//! Not here: what the engine asks of them (`toolstack`).
 
 use super::card::Card;
 use super::fate::Stand;
