@@ -103,7 +103,7 @@ fn a_takeover_without_a_witness_first_tells_its_risks() {
 
 #[test]
 fn preflight_ends_as_documented_where_there_is_no_xen_and_no_other_host() {
-    ends(&["preflight"], 2, "DOMAIN");
+    ends(&["preflight"], 2, "GUEST");
     ends(&["preflight", "--facts", "web"], 2, "cannot be used with");
     ends(&["preflight", "web", "--to", "-oProxyCommand=true"], 2, "");
     ends(&["preflight", "web", "--to=-oProxyCommand=true"], 2, "is not a host");

@@ -32,12 +32,13 @@ use support::{HANG_GUARD, Running, free_address, node};
 use understudy::control::{GuestRole, GuestState};
 
 /// Commands that are in no row of the table, each with the reason.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("drill", "says its rounds line by line; `drill_command` has its ends"),
     ("node", "stays: `printing`"),
     ("witness", "stays: `printing`; what it shows is in the table"),
     ("remus", "says lines that may be lost; needs Xen or a guest to come"),
     ("replay", "needs a recording of a guest: `stream_command`"),
+    ("restore", "needs a copy that stands: `restoring`"),
     ("takeover", "needs a host that is dead; prints as `unprotect` does"),
     ("reclaim", "needs a guest that is kept; prints as `unprotect` does"),
     ("discard", "needs a guest that is kept; prints as `unprotect` does"),

@@ -227,7 +227,7 @@ impl Tls {
         };
         let (purpose, session) = begun.map_err(|(error, mut alert)| {
             // It tells the peer why; whether it arrives changes nothing here.
-            let _ = alert.write(stream);
+            let _ = alert.write_all(stream);
             TlsError::from(error)
         })?;
         let mut session = rustls::Connection::from(session);

@@ -41,6 +41,11 @@ impl<S: Write> Write for Noting<'_, S> {
         self.stream.write(from)
     }
 
+    // TLS hands over several records at once; without this only the first would go.
+    fn write_vectored(&mut self, from: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(from)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
     }
