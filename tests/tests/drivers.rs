@@ -78,7 +78,8 @@ fn a_second_fault_may_follow_the_first_at_any_distance() {
 }
 
 /// The copy stands beside a domain that stands by. After each event some of the faults strike, and each fault after events all over
-/// the copy's life; all of them after each event are of the long run.
+/// the copy's life; all of them after each event are of the long run:
+/// `cargo test --release -p understudy-tests --test drivers -- --ignored`.
 #[test]
 fn every_fault_may_strike_all_through_a_copys_life() {
     strike_all_through_a_copys_life(16);

@@ -53,6 +53,11 @@ impl Past {
         Self { keep, kept_at: None, reading: None, emptied: never() }
     }
 
+    /// A full sync ends what is kept; the first epoch after it is kept at once.
+    pub(super) fn begin_anew(&mut self) {
+        self.kept_at = None;
+    }
+
     fn is_due(&self) -> bool {
         self.keep.limits.epochs_max > 0 && self.kept_at.is_none_or(|at| at.elapsed() >= self.keep.every)
     }

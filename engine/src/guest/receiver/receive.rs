@@ -191,6 +191,7 @@ impl ReceiveThread {
         self.generation = generation;
         if kind == EpochKind::Seed {
             self.copy.drop_copy();
+            self.past.begin_anew();
             self.prepare();
         }
         self.take_in(|receiver| receiver.begin(epoch, kind, base));

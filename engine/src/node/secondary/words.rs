@@ -1,7 +1,7 @@
 //! Reports about a guest held here: to the log and the metrics when something changes, to `status` on request.
 
 use super::SecondaryGuest;
-use crate::control::status::GuestStatus;
+use crate::control::status::{GuestStatus, KeptStatus};
 use crate::control::{GuestRole, GuestState};
 use crate::guest::Work;
 use crate::node::status::{loss_name, record_words, secondary_reason};
@@ -17,6 +17,10 @@ impl SecondaryGuest {
                 tracing::info!(guest, state = %GuestState::from(state), "Secondary");
                 self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
                 self.meter.set_protected(matches!(state, State::Standing));
+                if matches!(state, State::Empty | State::Seeding) {
+                    // No earlier epoch outlives the image that it was read back from.
+                    self.kept = KeptStatus::default();
+                }
                 if state == State::Seeding {
                     self.give(Work::EndOlder(self.session.generation()));
                 }
