@@ -224,10 +224,11 @@ fn a_recorded_conversation_delivers_nothing_when_it_is_replayed() {
     let (at_a, at_b) = (free_address(), free_address());
     let directories = ["a", "b"].map(|name| tls(root, name).display().to_string());
     let _b = node("b", root, at_b, &["--tls", &directories[1]]);
+    let b = client(root, "b");
+    wait_for(&b, |_| Some(()));
     let between = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = format!("b={}", between.local_addr().unwrap());
     let recorded = record(between, at_b);
-    let b = client(root, "b");
     {
         let a = node("a", root, at_a, &["--tls", &directories[0], "--peer", &peer]);
         wait_for(&b, |status| connected(status, "a"));
