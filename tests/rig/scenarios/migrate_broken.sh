@@ -2,7 +2,7 @@
 # dirty log on, having read from it what no checkpoint has. It is noticed: the guest runs on, and its copy is made anew
 # before it is called protected. Then power fails on a under load, and what b starts is whole.
 guests=(tpvh tpv)
-ci=(tpvh)
+ci=()
 limit_s=1200
 
 READY='xl migration receiver ready, send binary domain data.' # what xl waits for before it sends

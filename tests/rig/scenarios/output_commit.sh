@@ -6,7 +6,7 @@
 guests=(tpvh tpv)
 ci=(tpv)
 limit_s=900
-: "${output_frames:=5000}" "${output_frames_per_s:=40}" # numbered ones; a second, of each of the eight kinds
+: "${output_frames:=2000}" "${output_frames_per_s:=40}" # numbered ones; a second, of each of the eight kinds
 : "${output_packets:=$output_frames}"                     # with all else that the guest sends
 : "${output_traffic_s:=10}"
 

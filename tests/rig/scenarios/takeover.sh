@@ -2,7 +2,7 @@
 # load; b takes over, a client's connection goes on with every number once, and so does the guest's memory. Then host a
 # comes back and holds the copy, and the guest is moved back to it; unless its Xen is older, where guests do not go back.
 guests=(tpvh tpv)
-ci=(tpvh tpv)
+ci=(tpv)
 limit_s=1800
 
 scenario() {
