@@ -303,7 +303,7 @@ impl<S: Sink> Receiver<S> {
         self.kept.unpin();
     }
 
-    /// [`KeptEpochs::read`]: some frames of a kept epoch, from `from` on.
+    /// Some frames of a kept epoch, from `from` on.
     pub fn read_kept(&self, epoch: Epoch, from: Pfn, staging: &mut Staging) -> Result<Option<Pfn>, NotKept> {
         self.kept.read(epoch, from, self.limits.page_count, &self.sink, staging)
     }
