@@ -127,7 +127,7 @@ impl Engine {
             Arc::new(yard.clone()),
             Arc::new(workers),
             to_loop,
-            outputs(),
+            outputs(mutant),
         );
         guests.set_available_bytes(|| None);
         let (cx, reports) = (SimContext::new(host, mutant), VecDeque::new());
@@ -262,7 +262,7 @@ impl Host {
     pub(super) fn down(host: HostId, settings: &Settings, mutant: Option<Mutant>) -> Self {
         Self {
             engine: None,
-            yard: SharedYard::new(host, settings, outputs(), mutant),
+            yard: SharedYard::new(host, settings, outputs(mutant), mutant),
             life: 0,
             timeouts_in_a_row: 0,
             boots: false,
@@ -287,7 +287,7 @@ impl Host {
 
     /// An output queue for a mutant.
     pub(super) fn outputs_for_mutants(&self) -> understudy::guest::HeldOutput {
-        outputs().frames(understudy_checkpoint::Epoch(0))
+        outputs(None).frames(understudy_checkpoint::Epoch(0))
     }
 
     /// The time of its engine's next timeout.
@@ -317,8 +317,9 @@ impl Host {
     }
 }
 
-fn outputs() -> OutputMaker {
-    let limits =
-        understudy_netbuf::Limits { bytes_max: 1 << 20, frames_max: FRAMES_MAX, pressure_percent: 4 };
+fn outputs(mutant: Option<Mutant>) -> OutputMaker {
+    // A queue that fills asks for a checkpoint; frames that wait for ever are to be noticed without that.
+    let pressure_percent = if mutant == Some(Mutant::WaitsForEver) { 100 } else { 4 };
+    let limits = understudy_netbuf::Limits { bytes_max: 1 << 20, frames_max: FRAMES_MAX, pressure_percent };
     OutputMaker { limits, waker: LoopWaker::silent() }
 }

@@ -9,7 +9,7 @@ use super::rng::Rng;
 use super::settings::Settings;
 use super::weights::Kind;
 use understudy::control::Wish;
-use understudy_colo::mirror;
+use understudy_colo::{comparer, mirror, unreleased};
 use understudy_session::primary::State;
 use understudy_session::{Mode, Span, secondary};
 
@@ -114,13 +114,15 @@ pub enum Mutant {
     GapUnseen,
     /// What is kept for a copy has no limit.
     KeepsAll,
+    /// A frame waits for the copy's for ever.
+    WaitsForEver,
     /// What is heard on the second network is not acted upon.
     LifeUnheard,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 50] = [
+    pub const ALL: [(Self, &'static [Invariant]); 51] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -170,6 +172,7 @@ impl Mutant {
         (Self::GoneUnproven, &[Invariant::Patience]),
         (Self::GapUnseen, &[Invariant::Exact]),
         (Self::KeepsAll, &[Invariant::Bounds]),
+        (Self::WaitsForEver, &[Invariant::Promptness]),
         (Self::LifeUnheard, &[Invariant::Patience]),
     ];
 
@@ -211,6 +214,7 @@ impl Mutant {
                 | Self::ImageForCopy
                 | Self::GapUnseen
                 | Self::KeepsAll
+                | Self::WaitsForEver
         )
     }
 
@@ -268,6 +272,20 @@ impl Mutant {
                 for moment in [Moment::CopyLives, Moment::CopyHalts] {
                     aimed.push(Aimed { moment, after, fault });
                 }
+            }
+            // Nothing but a frame's wait asks for a checkpoint.
+            Self::WaitsForEver => {
+                (settings.answers, settings.modes) = (Some(10), [Mode::Colo; 2]);
+                let long = Span::from_ms(10_000);
+                let limits = &mut settings.colo.limits;
+                (limits.input, limits.sent) = (mirror::Limits::default(), unreleased::Limits::default());
+                limits.comparer = comparer::Limits {
+                    match_min: long,
+                    match_max: long,
+                    silence_max: long,
+                    ..comparer::Limits::default()
+                };
+                settings.colo.session.period = Span::from_ms(230);
             }
             // The domain that stands by goes while the copy beside it is slow to stand still.
             Self::LooksOnce => {

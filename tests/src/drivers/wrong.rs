@@ -44,6 +44,8 @@ impl Engine {
             (Some(Mutant::RivalIgnored), Inbound::Offer(..) | Inbound::ToSecondary(_)) => {
                 !matches!(glance, Some(Glance::Primary { .. }))
             }
+            // Its copy says nothing, for a frame that the copy sends as well, or otherwise, does not wait.
+            (Some(Mutant::WaitsForEver), Inbound::Packets(GuestPackets::Output { .. })) => false,
             _ => true,
         }
     }
