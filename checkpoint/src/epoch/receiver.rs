@@ -300,7 +300,7 @@ impl<S: Sink> Receiver<S> {
 
     /// Nobody reads the pinned epoch any more.
     pub fn unpin(&mut self) {
-        self.kept.unpin();
+        self.kept.unpin(&self.sink);
     }
 
     /// Some frames of a kept epoch, from `from` on.

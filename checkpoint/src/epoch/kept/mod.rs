@@ -9,11 +9,14 @@
 //! ```
 //!
 //! Memory is bounded by numbers and by bytes; the oldest goes first. An epoch that is pinned, since somebody
-//! reads it, goes only for lack of bytes. A full sync ends them all, since it writes over the image.
+//! reads it, goes only for lack of bytes. One that is kept for a reader alone does not count among the numbers, so reading
+//! shortens no history; it goes once it is neither pinned nor the newest. A full sync ends them all, since it writes over
+//! the image.
 //!
 //! Not here: when an epoch is to be kept, which is a question of time; and the image, which each call is given.
 
 mod before;
+mod forget;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +60,8 @@ pub enum NotKept {
 struct Kept {
     epoch: Epoch,
     at_unix_ns: u64,
+    /// Somebody wanted to read it; it is no part of the history.
+    for_reader: bool,
     state: DomainState,
     /// What the frames held that have changed from here to the next kept epoch.
     before: HashMap<Pfn, (PageType, Before)>,
@@ -85,9 +90,9 @@ impl KeptEpochs {
         Self { limits, epochs: VecDeque::new(), bytes: 0, pinned: None, packer: Packer::default() }
     }
 
-    /// The kept epochs, oldest first, each with the time at which it was kept (nanoseconds since 1970).
-    pub fn list(&self) -> impl DoubleEndedIterator<Item = (Epoch, u64)> + ExactSizeIterator {
-        self.epochs.iter().map(|kept| (kept.epoch, kept.at_unix_ns))
+    /// The history, oldest first: each epoch with the time at which it was kept (nanoseconds since 1970).
+    pub fn list(&self) -> impl DoubleEndedIterator<Item = (Epoch, u64)> {
+        self.epochs.iter().filter(|kept| !kept.for_reader).map(|kept| (kept.epoch, kept.at_unix_ns))
     }
 
     /// Bytes of memory in use.
@@ -114,10 +119,17 @@ impl KeptEpochs {
         self.shrink();
     }
 
-    /// Keeps the epoch of `image`.
+    /// Keeps the epoch of `image`, as a part of the history.
     pub(super) fn keep(&mut self, epoch: Epoch, at_unix_ns: u64, image: &impl Sink) {
-        if self.newest() == Some(epoch) {
-            return;
+        self.push(epoch, at_unix_ns, false, image);
+    }
+
+    fn push(&mut self, epoch: Epoch, at_unix_ns: u64, for_reader: bool, image: &impl Sink) {
+        if let Some(newest) = self.epochs.back_mut().filter(|newest| newest.epoch == epoch) {
+            if newest.for_reader && !for_reader {
+                (newest.for_reader, newest.at_unix_ns) = (false, at_unix_ns);
+            }
+            return self.shrink();
         }
         let mut state = DomainState::default();
         let copied = room::copy(&mut state.libxc, &image.state().libxc)
@@ -125,14 +137,11 @@ impl KeptEpochs {
         if copied.and_then(|()| self.pack(image)).is_err() {
             return self.clear();
         }
-        let kept = Kept { epoch, at_unix_ns, state, before: HashMap::new() };
+        let kept = Kept { epoch, at_unix_ns, for_reader, state, before: HashMap::new() };
         self.bytes += kept.bytes();
         self.epochs.push_back(kept);
+        self.forget_read(image);
         self.shrink();
-    }
-
-    fn newest(&self) -> Option<Epoch> {
-        self.epochs.back().map(|kept| kept.epoch)
     }
 
     /// Makes what the newest epoch holds smaller: the next one, which is `image`, follows.
@@ -150,10 +159,11 @@ impl KeptEpochs {
     /// Drops the oldest until the limits hold.
     fn shrink(&mut self) {
         let is_pinned = |kept: &Kept| Some(kept.epoch) == self.pinned;
-        let epochs_max = self.limits.epochs_max.max(1);
+        let mut too_many = self.list().count().saturating_sub(self.limits.epochs_max);
         while let Some(oldest) = self.epochs.front()
-            && (self.bytes > self.limits.bytes_max || (self.epochs.len() > epochs_max && !is_pinned(oldest)))
+            && (self.bytes > self.limits.bytes_max || (too_many > 0 && !is_pinned(oldest)))
         {
+            too_many = too_many.saturating_sub(usize::from(!oldest.for_reader));
             self.bytes -= oldest.bytes();
             self.epochs.pop_front();
         }
@@ -169,20 +179,22 @@ impl KeptEpochs {
     ) -> Result<Epoch, NotKept> {
         let wanted = epoch.unwrap_or(committed);
         if wanted == committed {
-            self.keep(committed, at_unix_ns, image);
+            self.push(committed, at_unix_ns, true, image);
         }
         self.position(wanted).ok_or(NotKept::Other(wanted))?;
         self.pinned = Some(wanted);
+        self.forget_read(image);
         self.shrink();
         self.position(wanted).map(|_| wanted).ok_or(NotKept::Outgrown(wanted))
     }
 
     /// Nobody reads the pinned epoch any more.
-    pub(super) fn unpin(&mut self) {
+    pub(super) fn unpin(&mut self, image: &impl Sink) {
         self.pinned = None;
         if self.limits.epochs_max == 0 {
             self.clear();
         }
+        self.forget_read(image);
         self.shrink();
     }
 

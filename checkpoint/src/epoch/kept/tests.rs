@@ -110,9 +110,9 @@ impl Past {
                 let epoch = self.kept.list().map(|(epoch, _)| epoch).nth(which % 4);
                 let pinned = self.kept.pin(epoch, self.epoch, self.epoch.0 * 10, &self.image);
                 // It may need more than all the bytes there are.
-                assert!(pinned.is_ok() || self.kept.list().len() == 0, "{pinned:?}");
+                assert!(pinned.is_ok() || self.kept.epochs.is_empty(), "{pinned:?}");
             }
-            Step::Unpin => self.kept.unpin(),
+            Step::Unpin => self.kept.unpin(&self.image),
             Step::FullSync => {
                 self.kept.clear();
                 self.snapshots.clear();
@@ -138,10 +138,15 @@ impl Past {
         let bytes: usize = self.kept.epochs.iter().map(Kept::bytes).sum();
         assert_eq!(self.kept.bytes(), bytes);
         assert!(bytes <= limits.bytes_max);
-        let over = self.kept.list().len().saturating_sub(limits.epochs_max.max(1));
+        let over = self.kept.list().count().saturating_sub(limits.epochs_max);
         let pinned = self.kept.pinned.and_then(|epoch| self.kept.position(epoch));
         assert!(over == 0 || pinned == Some(0), "{over} too many");
-        for (epoch, at) in self.kept.list() {
+        let mut for_readers = self.kept.epochs.iter().filter(|kept| kept.for_reader);
+        let is_wanted = |kept: &Kept| {
+            Some(kept.epoch) == self.kept.pinned || kept.epoch == self.kept.epochs.back().unwrap().epoch
+        };
+        assert!(for_readers.all(is_wanted), "what nobody reads any more is forgotten");
+        for (epoch, at) in self.kept.epochs.iter().map(|kept| (kept.epoch, kept.at_unix_ns)) {
             assert_eq!(at, epoch.0 * 10);
             // An epoch without a commit, after a full sync, has the empty image.
             let Some((_, snapshot)) = self.snapshots.iter().find(|(of, _)| *of == epoch) else { continue };
@@ -177,12 +182,43 @@ fn a_frame_that_hardly_changes_costs_little_and_a_pinned_epoch_outlives_the_numb
         past.commit(&[(3, Content::Byte(round, 1))]);
         past.kept.keep(past.epoch, 1, &past.image);
     }
-    assert_eq!(past.kept.list().len(), 6, "nothing before a pinned epoch is left, and nothing after it goes");
+    assert_eq!(
+        past.kept.list().count(),
+        6,
+        "nothing before a pinned epoch is left, and nothing after it goes"
+    );
     assert!(past.kept.bytes() < 1000, "{}", past.kept.bytes());
     assert_eq!(past.read(first), past.snapshots[0].1);
-    past.kept.unpin();
-    assert_eq!(past.kept.list().len(), 2);
+    past.kept.unpin(&past.image);
+    assert_eq!(past.kept.list().count(), 2);
     assert_eq!(past.kept.pin(Some(first), past.epoch, 1, &past.image), Err(NotKept::Other(first)));
+}
+
+#[test]
+fn reading_what_is_committed_shortens_no_history() {
+    let mut past = Past::new(KeepLimits { epochs_max: 3, bytes_max: 1 << 20 });
+    for round in 0..3 {
+        past.commit(&[(round, Content::Noise(round + 1)), (9, Content::Byte(round as usize, 1))]);
+        past.kept.keep(past.epoch, 1, &past.image);
+    }
+    let history: Vec<_> = past.kept.list().collect();
+    for round in 0..10 {
+        past.commit(&[(round, Content::Noise(round + 50)), (9, Content::Byte(round as usize, 2))]);
+        let read = past.kept.pin(None, past.epoch, 1, &past.image).unwrap();
+        past.commit(&[(9, Content::Byte(round as usize, 3)), (10 + round, Content::Noise(round + 90))]);
+        assert_eq!(past.read(read), past.snapshots[past.snapshots.len() - 2].1);
+        past.kept.unpin(&past.image);
+        assert_eq!(past.kept.list().collect::<Vec<_>>(), history);
+    }
+    for (round, (epoch, _)) in history.into_iter().enumerate() {
+        assert_eq!(past.read(epoch), past.snapshots[round].1);
+    }
+    assert!(past.kept.epochs.len() <= 4, "of those that were read the newest is left at most");
+    // What was read becomes a part of the history where one is due.
+    past.kept.pin(None, past.epoch, 1, &past.image).unwrap();
+    past.kept.unpin(&past.image);
+    past.kept.keep(past.epoch, 2, &past.image);
+    assert_eq!(past.kept.list().last(), Some((past.epoch, 2)));
 }
 
 #[test]
