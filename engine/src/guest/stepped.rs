@@ -96,6 +96,11 @@ impl SteppedCapture {
         self.capturer.begin_settling();
     }
 
+    /// Leaves the guest alone until the next full sync.
+    pub fn leave_alone(&mut self) {
+        self.capturer.leave_alone();
+    }
+
     /// What the thread does now and then while it has no order.
     pub fn look_after(&mut self) {
         self.capturer.look_after();

@@ -26,6 +26,8 @@ pub trait Checkpointer: Send + Debug {
     fn resume(&self) -> Result<(), Stuck>;
     /// Ends a suspend that an earlier engine may have begun.
     fn settle(&self) -> Result<(), Stuck>;
+    /// Leaves the guest alone until the next full sync.
+    fn leave_alone(&self) -> Result<(), Stuck>;
     /// Ends it and waits, at most `within_max`, until the source is dropped.
     fn finish(self: Box<Self>, within_max: Duration);
 }
@@ -90,6 +92,9 @@ impl Checkpointer for Protector {
     }
     fn settle(&self) -> Result<(), Stuck> {
         Self::settle(self)
+    }
+    fn leave_alone(&self) -> Result<(), Stuck> {
+        Self::leave_alone(self)
     }
     fn finish(self: Box<Self>, within_max: Duration) {
         Self::finish(*self, within_max);

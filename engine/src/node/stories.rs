@@ -248,6 +248,17 @@ fn a_guest_that_ends_while_no_checkpoint_is_made_of_it_is_seen_to_have_ended() {
 }
 
 #[test]
+fn an_unprotected_guest_is_left_alone_so_that_other_tools_may_save_it() {
+    let machine = Arc::new(Fake::default());
+    machine.takes_marks.store(true, Ordering::Relaxed);
+    let (mut story, _) = Story::adopted(&machine);
+    let nothing = ToPrimary::Stand { generation: Generation(0), standing: Standing::Nothing };
+    story.hear(Inbound::ToPrimary(nothing));
+    assert_eq!(story.state(), Some(primary::State::Unprotected));
+    assert_eq!(story.bench.work.lock().last(), Some(&"leave alone"));
+}
+
+#[test]
 fn nothing_leaves_before_the_guest_is_marked_with_its_generation() {
     let machine = Arc::new(Fake::default());
     let (mut story, output) = Story::adopted(&machine);

@@ -27,6 +27,7 @@ pub(super) enum Order {
     Capture(CaptureOrder),
     Resume,
     Settle,
+    LeaveAlone,
 }
 
 /// A guest that runs here.
@@ -200,6 +201,9 @@ impl Checkpointer for SimCheckpointer {
     }
     fn settle(&self) -> Result<(), Stuck> {
         self.order(Order::Settle)
+    }
+    fn leave_alone(&self) -> Result<(), Stuck> {
+        self.order(Order::LeaveAlone)
     }
     fn finish(self: Box<Self>, _within_max: Duration) {}
 }

@@ -10,8 +10,8 @@
 //! 4.17).
 //!
 //! The guest's port is allocated on the guest's behalf, without its knowledge. The port outlives this process, so its
-//! number is kept in the domain's xenstore for the next engine. The subscription must end with this process: stock `xl
-//! save` would wait for an event that never comes.
+//! number is kept in the domain's xenstore for the next engine. The subscription must end with the guest's protection, and
+//! with this process: stock `xl save` would wait for an event that never comes.
 
 use crate::xenstore::{StoreError, Xenstore};
 use crate::{DomId, Evtchn, Xen, XenError, calls};

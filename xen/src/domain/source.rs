@@ -220,9 +220,11 @@ impl<T: Toolstack> Source for XenSource<T> {
     }
 
     fn end_log_dirty(&mut self) -> Result<(), DomainError> {
-        if std::mem::take(&mut self.is_tracking) {
+        self.toolstack.leave_alone();
+        if self.is_tracking {
             self.xen.disable_log_dirty(self.domain).map_err(error)?;
             self.log_device_model(false)?;
+            self.is_tracking = false;
         }
         Ok(())
     }

@@ -12,6 +12,9 @@
 //! The guest runs until its last vCPU has stopped. The QEMU of an HVM guest is stopped after it and continued before it
 //! (`device_model`).
 //!
+//! The private channel is there from the first request until no more are to come ([`leave_alone`](Toolstack::leave_alone)):
+//! meanwhile no other tool hears that the guest is suspended, and `xl save` would wait for it in vain.
+//!
 //! A vCPU's registers are written only while Xen says that the guest is suspended. Once Xen has resumed the guest, it
 //! runs, whatever fails afterwards. Xenstored is informed when there is time for it, and before the next suspend at the
 //! latest.
@@ -47,6 +50,16 @@ struct Patience {
     paused: Duration,
 }
 
+/// Who hears of the guest's suspends.
+enum Hears {
+    /// Xenstored, and with it every toolstack.
+    Everybody,
+    /// This process.
+    Us(Notice),
+    /// Everybody, since there could be no channel; the domain is polled.
+    Polled,
+}
+
 /// How waiting for a guest ended.
 enum Waited {
     /// None of its vCPUs runs any more, or it is gone.
@@ -79,7 +92,7 @@ pub struct Suspender {
     domain: DomId,
     is_hvm: bool,
     control: String,
-    notice: Option<Notice>,
+    hears: Hears,
     device_model: Option<DeviceModel>,
     patience: Patience,
     /// The guest was asked to suspend, and was not seen to follow.
@@ -119,23 +132,18 @@ impl Suspender {
     pub fn open(xen: Xen, domain: DomId) -> Result<Self, DomainError> {
         let info = xen.domain_info(domain).map_err(super::error)?;
         let info = info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain}")))?;
-        let mut store = Reopening::open().map_err(failed)?;
-        let notice = store.connection().map_err(Into::into);
-        let notice = notice.and_then(|store| Notice::subscribe(xen.clone(), store, domain));
-        let notice = notice.inspect_err(|error| {
-            tracing::warn!(%domain, %error, "Every checkpoint will look like the domain's end to xl; it will not restart it");
-        });
-        Ok(Self::over(xen, store, domain, info.is_hvm(), notice.ok()))
+        let store = Reopening::open().map_err(failed)?;
+        Ok(Self::over(xen, store, domain, info.is_hvm()))
     }
 
-    fn over(xen: Xen, store: Reopening, domain: DomId, is_hvm: bool, notice: Option<Notice>) -> Self {
+    fn over(xen: Xen, store: Reopening, domain: DomId, is_hvm: bool) -> Self {
         Self {
             xen,
             store,
             domain,
             is_hvm,
             control: format!("/local/domain/{domain}/control/shutdown"),
-            notice,
+            hears: Hears::Everybody,
             device_model: None,
             patience: Patience { answer: ANSWER_MAX, freeze: FREEZE_MAX, paused: PAUSED_MAX },
             is_asked: false,
@@ -152,6 +160,22 @@ impl Suspender {
 
     fn takes_part(&self) -> Result<bool, DomainError> {
         takes_part(&self.xen, self.domain, self.is_hvm)
+    }
+
+    /// From here on the guest's suspends are heard of here alone.
+    fn listen(&mut self) {
+        if !matches!(self.hears, Hears::Everybody) {
+            return;
+        }
+        let (xen, domain) = (self.xen.clone(), self.domain);
+        let notice = self.store.connection().map_err(Into::into);
+        self.hears = match notice.and_then(|store| Notice::subscribe(xen, store, domain)) {
+            Ok(notice) => Hears::Us(notice),
+            Err(error) => {
+                tracing::warn!(%domain, %error, "Every checkpoint will look like the domain's end to xl; it will not restart it");
+                Hears::Polled
+            }
+        };
     }
 
     /// Asks the guest to suspend, and waits until it has.
@@ -197,9 +221,9 @@ impl Suspender {
 
     /// Waits until something may have happened.
     fn wait(&self) -> Result<(), DomainError> {
-        match &self.notice {
-            Some(notice) => notice.wait(LOOK).map_err(super::error),
-            None => {
+        match &self.hears {
+            Hears::Us(notice) => notice.wait(LOOK).map_err(super::error),
+            Hears::Everybody | Hears::Polled => {
                 calls::wait();
                 sleep(POLL);
                 Ok(())
@@ -267,6 +291,7 @@ impl Suspender {
         }
         // Or the end of this suspend would be no news to anybody.
         self.tell_resumed();
+        self.listen();
         let takes_part = self.takes_part()?;
         if takes_part {
             self.ask()?;
@@ -349,6 +374,10 @@ impl Toolstack for Suspender {
         self.tell_resumed();
     }
 
+    fn leave_alone(&mut self) {
+        self.hears = Hears::Everybody;
+    }
+
     fn guest_took_part(&self) -> bool {
         self.took_part
     }
@@ -377,6 +406,7 @@ impl Toolstack for Suspender {
             self.resume_guest()?;
             self.tell_resumed();
         }
+        self.leave_alone();
         Ok(if was_suspended { Settled::WasSuspended } else { Settled::Ran })
     }
 

@@ -27,6 +27,9 @@ pub trait Toolstack: Send {
     /// Does what resuming the guest left to do and nothing waits for. What is left out is done with the next suspend.
     fn after_resume(&mut self) {}
 
+    /// No more suspends are asked for before long: other tools may suspend the guest, and hear of it.
+    fn leave_alone(&mut self) {}
+
     /// Ends a suspend that some process began and did not finish. Afterwards the guest runs, and no request to suspend
     /// is on its way to it.
     fn settle(&mut self) -> Result<Settled, DomainError> {

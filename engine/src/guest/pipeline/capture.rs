@@ -108,6 +108,7 @@ impl Capturer {
                 }
                 Ok(Order::Resume) => self.let_run(),
                 Ok(Order::Settle) => self.begin_settling(),
+                Ok(Order::LeaveAlone) => self.leave_alone(),
                 Err(RecvTimeoutError::Timeout) => self.look_after(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -125,6 +126,13 @@ impl Capturer {
             }
         }
         self.source.after_resume();
+    }
+
+    /// Until the next full sync, which begins the log anew, the guest's writes cost nothing, and other tools may save it.
+    pub(in crate::guest) fn leave_alone(&mut self) {
+        if let Err(error) = self.source.end_log_dirty() {
+            tracing::warn!(%error, "The guest's dirty log does not end; it costs the guest something, and is tried again");
+        }
     }
 
     pub(in crate::guest) fn begin_settling(&mut self) {

@@ -14,6 +14,8 @@ pub(in crate::guest) enum Order {
     Resume,
     /// End a suspend that an earlier engine may have begun, once the guest runs.
     Settle,
+    /// No checkpoint is wanted until the next full sync.
+    LeaveAlone,
 }
 
 /// One checkpoint to take.

@@ -166,6 +166,11 @@ impl Protector {
         self.order(Order::Settle)
     }
 
+    /// Leaves the guest alone until the next full sync: its writes are not logged, and other tools may suspend it.
+    pub fn leave_alone(&self) -> Result<(), Stuck> {
+        self.order(Order::LeaveAlone)
+    }
+
     /// Ends the threads and waits, at most `within_max`, until the source is dropped: its settings in the hypervisor
     /// must not outlive the process.
     pub fn finish(self, within_max: Duration) {

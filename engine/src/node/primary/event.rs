@@ -52,8 +52,11 @@ impl PrimaryGuest {
     }
 
     fn entered(&mut self, state: State, now: Time) {
-        if state == State::Ended {
-            self.protector = None;
+        match (state, &self.protector) {
+            (State::Ended, _) => self.protector = None,
+            // One that cannot take the order is replaced, and with it all that it left in the guest's host.
+            (State::Unprotected, Some(protector)) => _ = protector.leave_alone(),
+            _ => {}
         }
         self.mark();
         self.meter.set_role(state, self.session.generation().0);

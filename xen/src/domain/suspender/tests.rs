@@ -51,7 +51,7 @@ impl Guest {
             Ok(0)
         });
         let xen = Xen::over(hypervisor.clone()).unwrap();
-        let mut suspender = Suspender::over(xen, store.reopening(), DomId(1), false, None);
+        let mut suspender = Suspender::over(xen, store.reopening(), DomId(1), false);
         let soon = Duration::from_millis(50);
         suspender.patience = Patience { answer: soon, freeze: soon, paused: soon };
         Self { store, is_suspended, is_paused, vcpu_writes, suspender, hypervisor }
@@ -206,4 +206,19 @@ fn a_guest_is_not_taken_for_suspended_or_unasked_where_a_quota_of_xenstored_is_u
     assert!(guest.suspender.settle().is_err(), "it does not follow");
     assert!(!guest.suspender.is_asked_to_suspend());
     assert_ne!(guest.store.tree().nodes.get(CONTROL).map(String::as_str), Some("suspend"));
+}
+
+/// This machine has no event channels, so that the guest is polled; whether other tools hear of it is the same question.
+#[test]
+fn other_tools_hear_of_suspends_but_for_the_time_in_which_checkpoints_are_made() {
+    let mut guest = Guest::new();
+    guest.follows();
+    assert!(matches!(guest.suspender.hears, Hears::Everybody), "no checkpoint was made yet");
+    guest.suspender.suspend().unwrap();
+    assert!(!matches!(guest.suspender.hears, Hears::Everybody));
+    guest.resume();
+    guest.suspender.leave_alone();
+    assert!(matches!(guest.suspender.hears, Hears::Everybody));
+    guest.suspender.settle().unwrap();
+    assert!(matches!(guest.suspender.hears, Hears::Everybody), "one that is only settled is not listened to");
 }
