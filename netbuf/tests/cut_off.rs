@@ -67,7 +67,7 @@ fn what_was_cut_off_passes_again_and_a_dead_engines_cut_is_found() {
     assert_eq!(told, 20, "only what was sent before it was cut off");
     let mut connection = Connection::open().unwrap();
     let found = leftovers::find(&mut connection).unwrap();
-    assert_eq!((found.len(), found[0].interface(), found[0].in_use()), (1, "vif1.0", false));
+    assert_eq!((found.len(), found[0].interface(), found[0].in_use().unwrap()), (1, "vif1.0", false));
     leftovers::repair(&mut connection, &found[0]).unwrap();
     scenario::nothing_is_left(&before);
 }

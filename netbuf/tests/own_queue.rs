@@ -98,7 +98,7 @@ fn a_killed_engine_leaves_output_held_and_a_new_one_takes_over() {
     let_pass();
     let found = leftovers::find(&mut Connection::open().unwrap()).unwrap();
     assert_eq!(found.len(), 1);
-    assert!(!found[0].in_use() && found[0].pid() == engine.id());
+    assert!(!found[0].in_use().unwrap() && found[0].pid() == engine.id());
     assert_eq!(found[0].interface(), "vif1.0");
     assert!(found[0].to_string().contains("output is dropped"), "{}", found[0]);
     let output = attach(Start::Holding);

@@ -3,6 +3,7 @@
 use super::NetlinkError;
 use super::breach::Breach;
 use nix::errno::Errno;
+use std::io;
 
 /// An error of the devices and filters that hold output. Only [`NotHeld`](Self::NotHeld) means that output may have
 /// left.
@@ -21,6 +22,18 @@ pub enum KernelError {
         name: String,
         /// The process, 0 if it is not known.
         pid: u32,
+    },
+    /// Whether the process that redirected an interface still runs could not be learnt.
+    #[error(
+        "{name} is redirected by process {pid}, and whether that still runs cannot be learnt: {source}; it is left as it is"
+    )]
+    OwnerUnknown {
+        /// The redirected interface.
+        name: String,
+        /// The process.
+        pid: u32,
+        /// Why not.
+        source: io::Error,
     },
     /// The name is taken by something we did not make.
     #[error("{name} exists and is not understudy's; rename or remove it")]

@@ -11,6 +11,7 @@ use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
 use super::redirect::{self, Device};
 use std::fmt;
+use std::io;
 
 /// A redirect of ours, found in the kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,8 +33,8 @@ impl Leftover {
         self.owner.pid
     }
 
-    /// Whether that process still runs. Then this is no leftover.
-    pub fn in_use(&self) -> bool {
+    /// Whether that process still runs. Then this is no leftover. An error means that this is not known.
+    pub fn in_use(&self) -> io::Result<bool> {
         self.owner.runs()
     }
 }
@@ -45,7 +46,11 @@ impl fmt::Display for Leftover {
             Some(to) => write!(f, "{name}: output is redirected to {to}")?,
             None => write!(f, "{name}: output is dropped: what held it is gone, or nothing could hold it")?,
         }
-        write!(f, " ({} pid {pid})", if self.in_use() { "by running" } else { "left by dead" })
+        match self.in_use() {
+            Ok(true) => write!(f, " (by running pid {pid})"),
+            Ok(false) => write!(f, " (left by dead pid {pid})"),
+            Err(why) => write!(f, " (by pid {pid}; whether that runs cannot be learnt: {why})"),
+        }
     }
 }
 
@@ -65,10 +70,15 @@ pub fn find(connection: &mut Connection) -> Result<Vec<Leftover>, KernelError> {
     Ok(found)
 }
 
-/// Removes one leftover and returns what was done, in words for the operator. Refused while its process runs.
+/// Removes one leftover and returns what was done, in words for the operator. Refused unless its process is known to be dead.
 pub fn repair(connection: &mut Connection, leftover: &Leftover) -> Result<String, KernelError> {
     let Leftover { device, owner, .. } = leftover;
-    if owner.runs() {
+    let runs = owner.runs().map_err(|source| KernelError::OwnerUnknown {
+        name: device.name.clone(),
+        pid: owner.pid,
+        source,
+    })?;
+    if runs {
         return Err(KernelError::InUse { name: device.name.clone(), pid: owner.pid });
     }
     // The hooks stay: an engine that has just begun may be about to hang its own filter there.

@@ -21,13 +21,17 @@ impl Owner {
     /// This process.
     pub(super) fn this_process() -> io::Result<Self> {
         let pid = std::process::id();
-        let start_ticks = start_ticks(pid)?.ok_or(io::ErrorKind::InvalidData)?;
+        let start_ticks = start_in(stat_of(pid))?.ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { pid, start_ticks })
     }
 
-    /// Whether the process still runs.
-    pub(super) fn runs(&self) -> bool {
-        start_ticks(self.pid).is_ok_and(|start| start == Some(self.start_ticks))
+    /// Whether the process still runs. An error means that this is not known.
+    pub(super) fn runs(&self) -> io::Result<bool> {
+        self.runs_by(stat_of(self.pid))
+    }
+
+    fn runs_by(&self, stat: io::Result<String>) -> io::Result<bool> {
+        Ok(start_in(stat)? == Some(self.start_ticks))
     }
 
     pub(super) fn cookie(&self) -> [u8; COOKIE_BYTES] {
@@ -46,15 +50,30 @@ impl Owner {
     }
 }
 
-/// The start time of a process; `None` if its stat file cannot be parsed.
-fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+fn stat_of(pid: u32) -> io::Result<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+}
+
+/// The start time of a process in its stat file; `None` if there is no such process.
+fn start_in(stat: io::Result<String>) -> io::Result<Option<u64>> {
+    let stat = match stat {
+        // It ended before the file was opened, or while it was read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(None),
+        stat => stat?,
+    };
     // The second field is the command in parentheses and may hold anything; state is the third.
-    let after_command = stat.rsplit_once(')').map(|(_, rest)| rest);
-    let mut fields = after_command.unwrap_or_default().split_whitespace();
-    // A dead process that nobody has waited for holds nothing.
-    let lives = fields.next().is_some_and(|state| state != "Z" && state != "X");
-    Ok(if lives { fields.nth(18).and_then(|field| field.parse().ok()) } else { None })
+    let after_command = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = after_command.split_whitespace();
+    match fields.next() {
+        None => Err(io::ErrorKind::InvalidData.into()),
+        // A dead process that nobody has waited for holds nothing.
+        Some("Z" | "X") => Ok(None),
+        Some(_) => {
+            let start = fields.nth(18).and_then(|field| field.parse().ok());
+            start.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -65,13 +84,29 @@ mod tests {
     fn an_owner_survives_its_cookie() {
         let owner = Owner::this_process().unwrap();
         assert_eq!(Owner::from_cookie(&owner.cookie()), Some(owner));
-        assert!(owner.runs());
+        assert!(owner.runs().unwrap());
         assert_eq!(Owner::from_cookie(&[0; 16]), None);
     }
 
     #[test]
     fn a_number_used_again_is_someone_else() {
         let owner = Owner::this_process().unwrap();
-        assert!(!Owner { start_ticks: owner.start_ticks + 1, ..owner }.runs());
+        assert!(!Owner { start_ticks: owner.start_ticks + 1, ..owner }.runs().unwrap());
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_looked_at_is_not_taken_for_dead() {
+        let owner = Owner::this_process().unwrap();
+        for no_answer in [nix::libc::EMFILE, nix::libc::ENFILE, nix::libc::EACCES, nix::libc::ENOMEM] {
+            owner.runs_by(Err(io::Error::from_raw_os_error(no_answer))).unwrap_err();
+        }
+        for damaged in ["", "7 (x)", "7 (x) S 1 2", "7 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"]
+        {
+            owner.runs_by(Ok(damaged.into())).unwrap_err();
+        }
+        for gone in [nix::libc::ENOENT, nix::libc::ESRCH] {
+            assert!(!owner.runs_by(Err(io::Error::from_raw_os_error(gone))).unwrap());
+        }
+        assert!(!owner.runs_by(Ok("7 (a) b) Z 1 2".into())).unwrap());
     }
 }

@@ -35,7 +35,12 @@ pub(super) fn look(wanted: &Wanted<'_>, host: &Host) -> Result<Vec<Finding>, Cli
     let mut connection = Connection::open().map_err(|error| failed(error.into()))?;
     let found = leftovers::find(&mut connection).map_err(failed)?;
     wanted.let_out.iter().try_for_each(|interface| check_let_out(interface, &found))?;
-    let judged = found.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
+    let judged = found.iter().filter(|leftover| !matches!(leftover.in_use(), Ok(true))).map(|leftover| {
+        if let Err(why) = leftover.in_use() {
+            let why = format!("whether process {} runs cannot be learnt: {why}", leftover.pid());
+            let advice = Kept::OwnerUnknown { why: &why }.to_string();
+            return Finding { code: Code::OwnerUnknown, what: leftover.to_string(), advice, repaired: false };
+        }
         let behind = host.behind(leftover.interface());
         let vouched = wanted.let_out.iter().any(|interface| interface == leftover.interface());
         let (code, what) = (code_of(&behind), leftover.to_string());
@@ -57,11 +62,17 @@ fn check_let_out(interface: &str, found: &[Leftover]) -> Result<(), CliError> {
             "--let-out {interface}: nothing of an engine is on an interface of this name; `understudy doctor` lists those \
              that are cut off"
         ))),
-        Some(leftover) if leftover.in_use() => Err(CliError::Refused(format!(
-            "--let-out {interface}: a running engine (process {}) holds its output; `understudy unprotect` ends that",
-            leftover.pid()
-        ))),
-        Some(_) => Ok(()),
+        Some(leftover) => match leftover.in_use() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(CliError::Refused(format!(
+                "--let-out {interface}: a running engine (process {}) holds its output; `understudy unprotect` ends that",
+                leftover.pid()
+            ))),
+            Err(why) => Err(CliError::Refused(format!(
+                "--let-out {interface}: whether process {}, which holds its output, still runs cannot be learnt: {why}",
+                leftover.pid()
+            ))),
+        },
     }
 }
 
