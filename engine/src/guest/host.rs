@@ -8,6 +8,7 @@ use crate::guest::machine::{HostError, RunningGuest};
 use crate::guest::replica::{NotSaved, Replica, Start};
 use crate::guest::watchdog::Watchdog;
 use std::fmt::Debug;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
@@ -116,9 +117,9 @@ pub trait Host: Send + Sync + Debug {
         Err("nothing here could reset this host".into())
     }
 
-    /// Whether an engine before this one has left that watchdog running.
-    fn has_left_watchdog(&self, _state: &Path) -> bool {
-        false
+    /// Whether an engine before this one has left that watchdog running. An error means that this is not known.
+    fn has_left_watchdog(&self, _state: &Path) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// The engine ends: do not repeat what fails from here on.

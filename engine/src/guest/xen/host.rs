@@ -7,6 +7,7 @@ use crate::guest::host::{Host, NotBuilt};
 use crate::guest::machine::{HostError, RunningGuest};
 use crate::guest::replica::{NotSaved, Replica, Start};
 use crate::guest::watchdog::Watchdog;
+use std::io;
 use std::path::{Path, PathBuf};
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
@@ -20,8 +21,8 @@ impl Host for XenHost {
         Ok(Box::new(watchdog::XenWatchdog::open(self.xen.clone(), state.join("watchdog"))?))
     }
 
-    fn has_left_watchdog(&self, state: &Path) -> bool {
-        watchdog::is_left(&state.join("watchdog"))
+    fn has_left_watchdog(&self, state: &Path) -> io::Result<bool> {
+        Ok(watchdog::watchdog_left(state)?.is_some())
     }
 
     fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {

@@ -9,9 +9,10 @@
 
 use crate::guest::machine::HostError;
 use crate::guest::watchdog::Watchdog;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use understudy_xen::Xen;
 use understudy_xen::watchdog::{Watchdog as Timer, WatchdogError};
@@ -32,44 +33,58 @@ pub(super) struct XenWatchdog {
 impl XenWatchdog {
     /// The timer that an engine before this one took, if there is one; else one that is taken when it is set first.
     pub(super) fn open(xen: Xen, path: PathBuf) -> Result<Self, HostError> {
-        let boot = fs::read_to_string(BOOT)?.trim().to_owned();
-        let number = match fs::read_to_string(&path) {
-            Ok(text) => number_in(&text, &boot),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(format!("{} cannot be read: {error}", path.display()).into()),
-        };
-        let timer = number.map(|number| Timer::of_number(xen.clone(), number));
+        let boot = this_boot()?;
+        let timer = noted(&path, &boot)?.map(|number| Timer::of_number(xen.clone(), number));
         Ok(Self { xen, path, boot, timer })
-    }
-
-    fn note(&self, number: NonZeroU32) -> io::Result<()> {
-        self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(&self.path, format!("{} {number}\n", self.boot))
     }
 }
 
-/// Whether a timer of this boot was left running.
-pub(super) fn is_left(path: &Path) -> bool {
-    left_in(path).is_ok_and(|number| number.is_some())
+fn this_boot() -> io::Result<String> {
+    Ok(fs::read_to_string(BOOT)?.trim().to_owned())
 }
 
 /// The timer of this boot that an engine with this `--state` has set and not stopped.
 pub fn watchdog_left(state: &Path) -> io::Result<Option<NonZeroU32>> {
-    left_in(&state.join("watchdog"))
+    noted(&state.join("watchdog"), &this_boot()?)
 }
 
-fn left_in(path: &Path) -> io::Result<Option<NonZeroU32>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(number_in(&text, fs::read_to_string(BOOT)?.trim())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// The number that was noted in this boot. A file that says something else is an error: a timer that runs and is not set anew
+/// resets the host.
+fn noted(path: &Path, boot: &str) -> io::Result<Option<NonZeroU32>> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unread(path, &error)),
+        Ok(text) => text,
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words[..] {
+        [of, number] => {
+            let number = number.parse().map_err(|error| unread(path, &error))?;
+            Ok((of == boot).then_some(number))
+        }
+        _ => Err(unread(path, &"it is not a boot and the number of a timer")),
     }
 }
 
-/// The number of a timer that was taken in this boot.
-fn number_in(text: &str, boot: &str) -> Option<NonZeroU32> {
-    let (of, number) = text.trim().split_once(' ')?;
-    number.parse().ok().filter(|_| of == boot)
+fn unread(path: &Path, why: &dyn std::fmt::Display) -> io::Error {
+    io::Error::other(format!(
+        "{} cannot be read: {why}; if this host has been booted since it was written, delete it",
+        path.display()
+    ))
+}
+
+/// Notes the number so that an engine which is killed meanwhile leaves either the former note or this. It is for this boot only,
+/// so nothing is flushed.
+fn note(path: &Path, boot: &str, number: NonZeroU32) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    writeln!(file, "{boot} {number}")?;
+    fs::rename(fresh, path)
 }
 
 impl Watchdog for XenWatchdog {
@@ -86,7 +101,7 @@ impl Watchdog for XenWatchdog {
             }
         }
         let timer = Timer::arm(self.xen.clone(), seconds)?;
-        let noted = self.note(timer.number());
+        let noted = note(&self.path, &self.boot, timer.number());
         // Without its number the next engine could not set it anew, and it would reset the host.
         if let Err(error) = noted {
             timer.disarm()?;
@@ -114,13 +129,42 @@ impl Watchdog for XenWatchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_number_is_of_one_boot() {
-        let number = |text| number_in(text, "b-1").map(NonZeroU32::get);
-        assert_eq!(number("b-1 2\n"), Some(2));
-        for text in ["b-2 2\n", "b-1 0\n", "b-1\n", "", "b-1 x"] {
-            assert_eq!(number(text), None, "{text:?}");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state/watchdog");
+        assert_eq!(noted(&path, "b-1").unwrap(), None);
+        let number = NonZeroU32::new(2).unwrap();
+        note(&path, "b-1", number).unwrap();
+        assert_eq!((noted(&path, "b-1").unwrap(), noted(&path, "b-2").unwrap()), (Some(number), None));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_no_timer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("watchdog");
+        for text in ["b-1 0\n", "b-1\n", "", "b-1 x", "b-1 2 3"] {
+            fs::write(&path, text).unwrap();
+            noted(&path, "b-1").expect_err(text);
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        noted(&path, "b-1").unwrap_err();
+    }
+
+    #[test]
+    fn a_note_goes_through_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, theirs) = (directory.path().join("watchdog"), directory.path().join("theirs"));
+        for link in ["watchdog", "watchdog.new"] {
+            fs::write(&theirs, "theirs").unwrap();
+            symlink(&theirs, directory.path().join(link)).unwrap();
+            note(&path, "b-1", NonZeroU32::MIN).unwrap();
+            assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+            assert_eq!(noted(&path, "b-1").unwrap(), Some(NonZeroU32::MIN));
+            fs::remove_file(&path).unwrap();
         }
     }
 }

@@ -51,7 +51,13 @@ impl Timer {
     pub(super) fn needed_by_an_earlier_engine(&mut self, now: Time) -> Need {
         match self.left {
             Left::Unasked => {
-                let is_left = self.host.has_left_watchdog(&self.state);
+                let is_left = self.host.has_left_watchdog(&self.state).unwrap_or_else(|error| {
+                    tracing::error!(
+                        %error,
+                        "Whether an engine before this one has left the watchdog running is not known; it is taken for running"
+                    );
+                    true
+                });
                 self.left = if is_left { Left::Runs { until: now + FOUND_MAX } } else { Left::Nothing };
                 if is_left { Need::Arm } else { Need::Nothing }
             }
