@@ -89,12 +89,20 @@ impl FileStorage {
             return Err(OpenError::Length { path: path.to_owned(), bytes: size_bytes });
         }
         let failed = |source| OpenError::System { path: path.to_owned(), wish: "made", source };
-        if path.try_exists().map_err(failed)? {
-            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        // A link that leads nowhere is there as well.
+        match path.symlink_metadata() {
+            Ok(_) => return Err(failed(io::ErrorKind::AlreadyExists.into())),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(_) => {}
         }
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".unfinished");
         let unfinished = PathBuf::from(unfinished);
+        // Left by a creation that was cut short, or somebody's link.
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
         let made =
             Self::fill(&unfinished, size_bytes, caching).and_then(|()| std::fs::rename(&unfinished, path));
         if let Err(source) = made {
@@ -110,7 +118,7 @@ impl FileStorage {
 
     fn fill(path: &Path, size_bytes: u64, caching: Caching) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).custom_flags(caching.flags());
+        let file = options.write(true).create_new(true).mode(0o600).custom_flags(caching.flags());
         let file = file.open(path)?;
         let mut zeros = Aligned::new();
         let zeros = zeros.bytes();
@@ -198,6 +206,7 @@ impl Aligned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     /// Both ways, in a directory each. Where direct accesses are not taken, the error is the kernel's for that.
     fn each_caching(test: impl Fn(&Path, Caching)) {
@@ -211,6 +220,20 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    #[test]
+    fn a_disk_is_made_through_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, theirs) = (directory.path().join("disk"), directory.path().join("theirs"));
+        std::fs::write(&theirs, "theirs").unwrap();
+        symlink(directory.path().join("nowhere"), &path).unwrap();
+        FileStorage::create(&path, 4096, Caching::PageCache).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        symlink(&theirs, directory.path().join("disk.unfinished")).unwrap();
+        FileStorage::create(&path, 4096, Caching::PageCache).unwrap();
+        assert_eq!(std::fs::read(&theirs).unwrap(), b"theirs");
+        assert!(path.symlink_metadata().unwrap().is_file());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use crate::names::check_name;
+use crate::output_file::sync_directory;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::collections::BTreeMap;
@@ -185,9 +186,19 @@ pub(super) fn pin(
     let failed = |source| CredentialsError::Read { path: fresh.clone(), source };
     let text = pem::encode(&pem::Pem::new("CERTIFICATE", certificate.to_vec()));
     fs::create_dir_all(&folder).map_err(failed)?;
-    let mut file = File::create(&fresh).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&fresh, &path).map_err(failed)
+    // Left by a process that died, or somebody's link.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = File::create_new(&fresh).map_err(failed)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let pinned = written.and_then(|()| fs::rename(&fresh, &path));
+    if pinned.is_err() {
+        // The error that led here is the news.
+        let _ = fs::remove_file(&fresh);
+    }
+    pinned.and_then(|()| sync_directory(&folder)).map_err(failed)
 }
 
 /// Removes the pin of `name`; `false` if there was none.
@@ -197,5 +208,25 @@ pub(super) fn unpin(directory: &Path, name: &NodeName) -> Result<bool, Credentia
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(CredentialsError::Read { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_pin_is_written_through_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (folder, theirs) = (directory.path().join(TRUST), directory.path().join("theirs"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&theirs, "theirs").unwrap();
+        symlink(&theirs, folder.join(".b.new")).unwrap();
+        let certificate = CertificateDer::from(vec![0x30, 0]);
+        pin(directory.path(), &NodeName("b".into()), &certificate).unwrap();
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+        assert_eq!(certificates(&folder.join("b.crt")).unwrap(), [certificate]);
+        assert!(!folder.join(".b.new").exists());
     }
 }

@@ -15,6 +15,7 @@ use crate::DomId;
 use crate::restore::{RingFrames, Rings};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -213,7 +214,10 @@ impl Meeting {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new("/run").join(format!("understudy-standing.{}.{number}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
+        // Left by a process of this number that died; whatever else is there is not ours.
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| found.file_type().is_socket()) {
+            std::fs::remove_file(&path)?;
+        }
         let listener = UnixListener::bind(&path)?;
         listener.set_nonblocking(true)?;
         Ok(Self { path, listener })
