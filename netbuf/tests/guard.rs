@@ -160,6 +160,14 @@ fn a_filter_that_takes_frames_from_the_tap() {
 
 #[test]
 #[ignore = "needs root and network namespaces"]
+fn a_filter_of_the_taps_queue() {
+    let what = "tc qdisc replace dev us-vif1.0 root handle 1: htb default 1; \
+                tc filter add dev us-vif1.0 parent 1: protocol all prio 7 bpf bytecode '1,6 0 0 2' da";
+    Held::new().assert_leaks(what, Breach::Diverted);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces"]
 fn an_interface_that_is_moved_away_and_comes_back() {
     let held = Held::new();
     sh(

@@ -98,8 +98,9 @@ impl Watched {
                 return of_vifs_filter(*parent, filter).map(Notice::Breach);
             }
             Event::Filter { index, parent, .. } if of_holder(*index) => match *parent {
-                parent if parent == Hook::Egress.parent() => Breach::Diverted,
-                _ => Breach::Doubted,
+                parent if parent == Hook::Ingress.parent() => Breach::Doubted,
+                // Of transmitted frames: at the hook, or at a qdisc or class of the queue.
+                _ => Breach::Diverted,
             },
             Event::Filter { index: SHARED_BLOCK, .. } | Event::Action => Breach::Doubted,
             Event::Lost => Breach::Unknown,
@@ -172,6 +173,8 @@ mod tests {
             (Event::Link(xdp), Breach::Program(ProgramKind::Xdp)),
             (Event::LinkGone(moved), Breach::Moved),
             (filter(6, EGRESS, at(7)), Breach::Diverted),
+            (filter(6, 0x0001_0000, at(7)), Breach::Diverted),
+            (filter(6, 0x0001_0002, at(7)), Breach::Diverted),
             (Event::Lost, Breach::Unknown),
         ] {
             assert_eq!(judged(&event), Some(Notice::Breach(breach)));

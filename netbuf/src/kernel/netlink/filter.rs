@@ -41,14 +41,18 @@ pub(crate) enum Hook {
     Ingress,
     /// Frames that the host transmits on the interface.
     Egress,
+    /// The same frames behind that, where the interface's root qdisc sorts them.
+    Queue,
 }
 
 impl Hook {
-    /// The parent handle of the hook's filters: `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS`.
+    /// The parent handle of the hook's filters: `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS`; 0 for those of the
+    /// root qdisc.
     pub(crate) fn parent(self) -> u32 {
         match self {
             Self::Ingress => 0xffff_fff2,
             Self::Egress => 0xffff_fff3,
+            Self::Queue => 0,
         }
     }
 }

@@ -65,6 +65,7 @@ impl Wiring {
             return Ok(Sight::Wrong(breach));
         }
         if !redirect::listed(connection, &parts.tap_device, Hook::Egress)?.is_empty()
+            || !redirect::listed(connection, &parts.tap_device, Hook::Queue)?.is_empty()
             || has_tcx(&parts.tap_device, TcxHook::Egress)?
         {
             return Ok(Sight::Wrong(Breach::Diverted));
