@@ -145,6 +145,10 @@ fn settings_that_no_host_can_have_are_refused_with_their_bounds() {
     ends(&primary, 2, "available");
     ends(&["drill", "--memory", "900G"], 2, "available");
     ends(&["drill", "--interval", "0ms"], 2, "from 100us to 60s");
+    ends(&["drill", "--suspend-takes", "1h"], 2, "from 0ns to 10s");
+    // Also what only the processes that are started would refuse.
+    ends(&["replay", "/nowhere/recording", "--epoch-buffer", "0"], 2, "from 1.0 MiB");
+    ends(&["replay", "/nowhere/recording", "--staging", "900G"], 2, "this host has");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod on_hosts;
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
-use crate::config::bounds::HostMemory;
+use crate::config::bounds::{HostMemory, SUSPEND_TAKES, check_span};
 use crate::config::human::{parse_size, parse_span, show_bytes};
 use crate::config::{
     BUDGETS, BudgetSettings, CONFIG_PATH, EtcdSettings, ModeChoice, PacingSettings, WitnessAddress,
@@ -218,6 +218,7 @@ impl Args {
                 "Guests with disks are not run beside their images; give --mode remus".into(),
             ));
         }
+        check_span("suspend-takes", self.suspend_takes, SUSPEND_TAKES)?;
         guest.check().map_err(|error| usage(&error))
     }
 }

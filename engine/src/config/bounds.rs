@@ -29,7 +29,7 @@ pub(super) const HOLD_MAX: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
 pub(super) const WITNESS_RETRY: RangeInclusive<Span> = ms(10)..=ms(60_000);
 pub(super) const SLOW_MAX: RangeInclusive<Span> = ms(100)..=ms(600_000);
 pub(super) const FENCE_WATCHDOG: RangeInclusive<Span> = WATCHDOG_MIN..=WATCHDOG_MAX;
-pub(super) const SUSPEND_TAKES: RangeInclusive<Span> = ms(0)..=ms(10_000);
+pub const SUSPEND_TAKES: RangeInclusive<Span> = ms(0)..=ms(10_000);
 
 /// A client waits so long for each frame that differs.
 pub(super) const MATCH_MAX: RangeInclusive<Span> = ms(1)..=ms(10_000);

@@ -4,6 +4,7 @@ use super::compare::{CompareError, compare};
 use super::held::{Hold, hold};
 use super::report::{Ingredients, Report};
 use crate::child::Process;
+use crate::config::bounds::HostMemory;
 use crate::config::{LimitSettings, Peer, Settings, TimingSettings};
 use crate::control::{Client, ClientError, GuestRole, GuestStatus};
 use crate::drill::progress::Progress;
@@ -120,6 +121,7 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> ReplayError {
 
 /// Replays a recording. Must be called from the main thread, to which the life of the secondary's process is tied.
 pub fn run(request: &Request) -> Result<Report, ReplayError> {
+    check_settings(request)?;
     let unreadable = |source| ReplayError::Open { path: request.file.clone(), source };
     // Before it is opened: a pipe would be waited for.
     if !fs::metadata(&request.file).map_err(unreadable)?.is_file() {
@@ -171,6 +173,19 @@ fn settings(request: &Request, peer: Peer, workdir: &Path) -> Settings {
         limits: request.limits,
         ..Settings::default()
     }
+}
+
+/// Refuses what a node refuses, also what only the secondary would, before anything is started.
+fn check_settings(request: &Request) -> Result<(), ReplayError> {
+    let nobody = Peer {
+        name: NodeName("secondary".into()),
+        addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into()],
+    };
+    let config = settings(request, nobody, Path::new("/tmp")).decide()?;
+    if let Some(memory) = HostMemory::of_this_host() {
+        config.check_memory(memory)?;
+    }
+    Ok(())
 }
 
 /// The secondary: its name and address, its control socket, and its process if it is ours.
