@@ -8,7 +8,7 @@
 //! ```
 
 use crate::bitmap::DirtyBitmap;
-use crate::{PAGE_SIZE, Page, PageEntry};
+use crate::{OutOfMemory, PAGE_SIZE, Page, PageEntry, room};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A page aligned to cache lines and the processor's vectors.
@@ -32,12 +32,21 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Allocates room for `capacity` entries and touches all of it, so that no page fault happens in a pause.
+    /// [`try_new`](Self::try_new) for a number of entries that the host has memory for.
     pub fn new(capacity: usize) -> Self {
+        Self::try_new(capacity).expect("the host has memory for pages of a known number")
+    }
+
+    /// Allocates room for `capacity` entries and touches all of it, so that no page fault happens in a pause.
+    pub fn try_new(capacity: usize) -> Result<Self, OutOfMemory> {
         assert!(capacity > 0, "staging without room would never drain");
-        let pages = (0..capacity).map(|_| AlignedPage([1; PAGE_SIZE])).collect();
-        let (entries, left_out) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
-        Self { entries, pages, data_pages: 0, left_out }
+        let (mut entries, mut left_out) = (Vec::new(), Vec::new());
+        room::reserve(&mut entries, capacity)?;
+        room::reserve(&mut left_out, capacity)?;
+        let mut pages = Vec::new();
+        room::reserve(&mut pages, capacity)?;
+        pages.extend((0..capacity).map(|_| AlignedPage([1; PAGE_SIZE])));
+        Ok(Self { entries, pages, data_pages: 0, left_out })
     }
 
     /// Entries that it can hold.

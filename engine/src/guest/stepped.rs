@@ -14,7 +14,7 @@ use crate::guest::pipeline::capture::{Acked, Capturer};
 use crate::guest::pipeline::encode::{EncodeThread, Open};
 use crate::guest::pipeline::job::Job;
 use crate::guest::pipeline::order::CaptureOrder;
-use crate::guest::pipeline::pool::Abort;
+use crate::guest::pipeline::pool::{Abort, EmptyPieces};
 use crate::guest::pipeline::protector::{Parts, ProtectorConfig};
 use crate::guest::receiver::receive::ReceiveThread;
 use crate::guest::receiver::work::{Held, Work};
@@ -30,6 +30,7 @@ use understudy_checkpoint::epoch::{Limits, Receiver};
 /// The work of a capture thread and an encode thread.
 pub struct SteppedCapture {
     capturer: Capturer,
+    pieces: EmptyPieces,
     /// `None` once the encode thread has died.
     encoder: Option<(EncodeThread, Inbox<Job>, Option<Open>)>,
     abort: Abort,
@@ -53,14 +54,13 @@ impl SteppedCapture {
     ) -> io::Result<Self> {
         let parts = Parts::make(source, page_count, config, participants, reporter)?;
         let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
-        pieces.fill();
-        Ok(Self { capturer, encoder: Some((encoder, jobs, None)), abort, acked })
+        Ok(Self { capturer, pieces, encoder: Some((encoder, jobs, None)), abort, acked })
     }
 
     /// Takes a checkpoint and reports it. Encodes first what is left of the last one.
     pub fn capture(&mut self, order: CaptureOrder) {
         self.encode();
-        self.capturer.answer(order);
+        self.capturer.answer(order, &mut self.pieces);
     }
 
     /// Encodes what was captured.

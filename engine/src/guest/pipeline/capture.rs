@@ -98,14 +98,10 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 impl Capturer {
     /// Carries out orders until the loop drops its end. `pieces` are allocated for the first capture, because every
     /// page of them is touched then, and a guest that was just taken over needs the processor to connect its cards.
-    pub(in crate::guest) fn run(mut self, orders: &Receiver<Order>, pieces: EmptyPieces) {
-        let mut pieces = Some(pieces);
+    pub(in crate::guest) fn run(mut self, orders: &Receiver<Order>, mut pieces: EmptyPieces) {
         loop {
             match orders.recv_timeout(LOOK_AFTER) {
-                Ok(Order::Capture(order)) => {
-                    pieces.take().into_iter().for_each(EmptyPieces::fill);
-                    self.answer(order);
-                }
+                Ok(Order::Capture(order)) => self.answer(order, &mut pieces),
                 Ok(Order::Resume) => self.let_run(),
                 Ok(Order::Settle) => self.begin_settling(),
                 Ok(Order::LeaveAlone) => self.leave_alone(),
@@ -165,10 +161,10 @@ impl Capturer {
         self.settle();
     }
 
-    pub(in crate::guest) fn answer(&mut self, order: CaptureOrder) {
+    pub(in crate::guest) fn answer(&mut self, order: CaptureOrder, pieces: &mut EmptyPieces) {
         let epoch = order.epoch;
         let (stay_paused, now) = (order.stay_paused, order.now);
-        let captured = self.capture(order);
+        let captured = pieces.fill().and_then(|()| self.capture(order));
         // After a failure the guest is to run on.
         self.stays_paused = stay_paused && captured.is_ok();
         let is_captured = captured.is_ok();

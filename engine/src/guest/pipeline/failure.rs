@@ -1,7 +1,9 @@
 //! Why a capture fails. Not here: what the session does about it.
 
+use crate::config::human::show_bytes;
 use crate::guest::disks::recording::CopyError;
 use crate::guest::participant::ParticipantError;
+use understudy_checkpoint::OutOfMemory;
 use understudy_checkpoint::domain::DomainError;
 
 /// Why a capture failed. The guest continues unless it is gone.
@@ -14,6 +16,13 @@ pub(in crate::guest) enum Failure {
          raise staging, or give it a faster link"
     )]
     TooMuch,
+    #[error(
+        "Staging takes {} of memory, and {} are available; lower staging, or give this host memory",
+        show_bytes(*needed), show_bytes(*available)
+    )]
+    NoStaging { needed: u64, available: u64 },
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     #[error("The encode thread has ended; protection of this guest must be started anew")]
     EncoderGone,
     #[error("There is no checkpoint to build upon; a full sync is needed first")]

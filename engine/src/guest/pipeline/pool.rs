@@ -10,13 +10,14 @@
 
 use super::failure::Failure;
 use super::job::Job;
+use crate::memory;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use understudy_checkpoint::Epoch;
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{Epoch, PAGE_SIZE};
 
 /// How often to check whether the capture was given up, while waiting for an empty piece.
 const ABORT_CHECK: Duration = Duration::from_millis(5);
@@ -37,24 +38,33 @@ impl Abort {
     }
 }
 
-/// Staging that is not allocated yet.
+/// Staging that is not allocated yet, or not all of it.
 pub(in crate::guest) struct EmptyPieces {
     pool: Sender<Staging>,
+    /// How many are missing.
     pieces: u64,
     piece_pages: usize,
+    available_bytes: fn() -> Option<u64>,
 }
 
 impl EmptyPieces {
     /// `pieces` pieces of `piece_pages` pages each, for `pool`.
     pub(in crate::guest) fn new(pool: Sender<Staging>, pieces: u64, piece_pages: usize) -> Self {
-        Self { pool, pieces, piece_pages }
+        Self { pool, pieces, piece_pages, available_bytes: memory::available_bytes }
     }
 
-    /// Allocates it.
-    pub(in crate::guest) fn fill(self) {
-        for _ in 0..self.pieces {
-            let _ = self.pool.send(Staging::new(self.piece_pages));
+    /// Allocates what is missing, if the host has it: all of it is touched at once, and the kernel would kill somebody.
+    pub(in crate::guest) fn fill(&mut self) -> Result<(), Failure> {
+        while self.pieces > 0 {
+            let needed = self.pieces * (self.piece_pages * PAGE_SIZE) as u64;
+            let available = (self.available_bytes)();
+            if available.is_some_and(|bytes| bytes < needed.saturating_add(memory::RESERVE_BYTES)) {
+                return Err(Failure::NoStaging { needed, available: available.unwrap_or(0) });
+            }
+            let _ = self.pool.send(Staging::try_new(self.piece_pages)?);
+            self.pieces -= 1;
         }
+        Ok(())
     }
 }
 
@@ -179,5 +189,34 @@ impl Pieces {
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::EncoderGone),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn staging_that_the_host_lacks_is_not_taken_and_is_made_up_for_later() {
+        let (pool, made) = bounded(2);
+        let mut pieces = EmptyPieces::new(pool, 2, 4);
+        for available_bytes in [|| Some(memory::RESERVE_BYTES), || Some(0)] as [fn() -> Option<u64>; 2] {
+            pieces.available_bytes = available_bytes;
+            let failure = pieces.fill().unwrap_err();
+            assert!(matches!(failure, Failure::NoStaging { needed: 32_768, .. }), "{failure}");
+            assert!(made.is_empty());
+        }
+        pieces.available_bytes = || Some(memory::RESERVE_BYTES + 32_768);
+        pieces.fill().unwrap();
+        pieces.fill().unwrap();
+        assert_eq!(made.len(), 2);
+    }
+
+    #[test]
+    fn staging_that_cannot_be_addressed_is_an_error() {
+        let (pool, _made) = bounded(1);
+        let mut pieces = EmptyPieces::new(pool, 1, isize::MAX as usize / PAGE_SIZE);
+        pieces.available_bytes = || None;
+        assert!(matches!(pieces.fill(), Err(Failure::OutOfMemory(_))));
     }
 }
