@@ -8,10 +8,11 @@
 use super::order_error::OrderError;
 use crate::config::XenGuestConfig;
 use crate::control::status::WaitingStatus;
-use crate::guest::{LoopWaker, NotFound, RunningGuest, XenHost};
+use crate::guest::{LoopWaker, NotFound, RunningGuest, XenHost, panic_words};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
 use understudy_session::{Span, Time};
 
@@ -54,7 +55,7 @@ impl Discovery {
         let (tell, told) = bounded(ASKED_MAX);
         Builder::new().name("discovery".into()).spawn(move || {
             for guest in asked {
-                let found = host.find(&guest.name, guest.find_changes);
+                let found = look(|| host.find(&guest.name, guest.find_changes));
                 if tell.send((guest, found)).is_err() {
                     return;
                 }
@@ -148,6 +149,11 @@ impl Discovery {
     }
 }
 
+/// A look that panics has found nothing: without its thread no guest would be looked for any more.
+fn look(find: impl FnOnce() -> Result<RunningGuest, NotFound>) -> Result<RunningGuest, NotFound> {
+    catch_unwind(AssertUnwindSafe(find)).unwrap_or_else(|panic| Err(NotFound::Panicked(panic_words(&*panic))))
+}
+
 /// Nobody wants the guest any more. If no engine ran it before, it keeps its network.
 fn let_go(answer: Result<RunningGuest, NotFound>) {
     if let Ok(RunningGuest { output, past: None, .. }) = answer {
@@ -166,7 +172,7 @@ impl Wanted {
         match why {
             NotFound::Absent => tracing::info!(guest, "A guest that is to be protected does not run here"),
             NotFound::Starting => tracing::info!(guest, "A guest that is to be protected is starting"),
-            NotFound::NoWitness | NotFound::Unfit(_) => {
+            NotFound::NoWitness | NotFound::Unfit(_) | NotFound::Panicked(_) => {
                 tracing::error!(guest, why = text, "A guest cannot be protected");
             }
         }
@@ -180,6 +186,12 @@ mod tests {
     use crate::config::FindChanges;
     use crate::guest::XenGuestError;
     use understudy_session::{NodeName, primary};
+
+    #[test]
+    fn a_look_that_panics_is_an_answer() {
+        let answer = look(|| panic!("as the test says"));
+        assert!(matches!(answer, Err(NotFound::Panicked(message)) if message == "as the test says"));
+    }
 
     #[test]
     fn a_guest_that_is_given_up_is_not_looked_for_and_what_was_found_of_it_is_nobodys() {

@@ -17,10 +17,12 @@ use super::ended::Ended;
 use super::error::XenGuestError;
 use crate::guest::output::interfaces::Card;
 use crate::guest::output::{HeldOutput, OutputWatch};
+use crate::guest::panic_words;
 use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, sleep};
@@ -161,11 +163,20 @@ impl Follower {
 
     fn run(mut self, output: &OutputWatch) {
         while output.get().is_some() {
-            if let Err(error) = self.watch(output) {
-                let domain = self.watched.domain;
-                tracing::error!(%domain, %error, "The guest's network cards cannot be watched; trying again");
-                sleep(LOOK_EVERY);
+            let watched = catch_unwind(AssertUnwindSafe(|| self.watch(output)));
+            let domain = self.watched.domain;
+            match watched {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => {
+                    tracing::error!(%domain, %error, "The guest's network cards cannot be watched; trying again");
+                }
+                // Without this thread nobody would learn of the guest's end.
+                Err(panic) => {
+                    let message = panic_words(&*panic);
+                    tracing::error!(%domain, message, "What watches the guest's network cards panicked; trying again");
+                }
             }
+            sleep(LOOK_EVERY);
         }
     }
 

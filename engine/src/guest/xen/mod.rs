@@ -81,6 +81,9 @@ pub enum NotFound {
     /// A guest that is found has to be claimed at the witness, because another host may have claimed it.
     #[error("the witness does not answer, so nobody can say whether it may run here")]
     NoWitness,
+    /// Looking for it panicked.
+    #[error("looking for it failed inside understudy ({0}); it is tried again; please report this")]
+    Panicked(String),
     /// The guest cannot be protected.
     #[error(transparent)]
     Unfit(XenGuestError),
