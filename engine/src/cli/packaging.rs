@@ -68,7 +68,7 @@ fn may_remove(args: &MayRemoveArgs) -> Result<Exit, CliError> {
         protected.extend(obstacle(&guest));
     }
     if let Some(state) = &args.witness_state
-        && state.exists()
+        && is_there(state)?
     {
         protected.extend(Store::look(state)?.iter().filter_map(|(guest, record)| watched(guest, record)));
     }
@@ -78,9 +78,15 @@ fn may_remove(args: &MayRemoveArgs) -> Result<Exit, CliError> {
     }
 }
 
+fn is_there(path: &Path) -> Result<bool, CliError> {
+    let attempt =
+        |source| CliError::System { attempt: format!("{} cannot be looked at", path.display()), source };
+    path.try_exists().map_err(attempt)
+}
+
 /// The guests of this host's node; none if no node listens on the socket. Any other failure is an error.
 fn node_guests(args: &MayRemoveArgs) -> Result<Vec<GuestStatus>, CliError> {
-    let settings = if args.config.exists() { Settings::read(&args.config)? } else { Settings::default() };
+    let settings = if is_there(&args.config)? { Settings::read(&args.config)? } else { Settings::default() };
     let control = settings.control.unwrap_or_else(|| DEFAULT_PATH.into());
     match Client::new(control).status() {
         Ok(status) => Ok(status.guests),
@@ -157,6 +163,19 @@ mod tests {
         assert!(matches!(ask(false), Err(CliError::Unreachable(_))), "something else is in its place");
         std::fs::write(&config, "colour = 3").unwrap();
         assert!(matches!(ask(false), Err(CliError::Config(_))));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_no_permission() {
+        let directory = tempfile::tempdir().unwrap();
+        let (circle, none) = (directory.path().join("circle"), directory.path().join("none"));
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        let ask = |config: &Path, state: &Path| {
+            let (config, witness_state) = (config.into(), Some(state.into()));
+            may_remove(&MayRemoveArgs { config, node_runs: false, witness_state })
+        };
+        assert!(matches!(ask(&circle, &none), Err(CliError::System { .. })));
+        assert!(matches!(ask(&none, &circle), Err(CliError::System { .. })));
     }
 
     #[test]

@@ -35,9 +35,9 @@ use understudy_checkpoint::room;
 use understudy_checkpoint::stream::libxl::{EmulatorHeader, Record};
 use understudy_checkpoint::stream::limits::EMULATOR_CONTEXT_BYTES_MAX;
 
-/// Whether `domain` has a QEMU.
-pub(super) fn is_there(domain: DomId) -> bool {
-    socket_of(domain).exists()
+/// Whether `domain` has a QEMU. An error means that this is not known.
+pub(super) fn is_there(domain: DomId) -> io::Result<bool> {
+    socket_of(domain).try_exists()
 }
 
 /// Continues the QEMU of `domain` if it is stopped, as `xl unpause` does for a guest that was restored.

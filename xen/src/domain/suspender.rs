@@ -399,7 +399,9 @@ impl Toolstack for Suspender {
         self.withdraw()?;
         self.is_asked = false;
         if self.is_suspended()? {
-            if super::device_model::is_there(self.domain) {
+            let unknown =
+                |error| DomainError::Failed(format!("whether the guest has a QEMU is not known: {error}"));
+            if super::device_model::is_there(self.domain).map_err(unknown)? {
                 super::continue_device_model(self.domain)
                     .map_err(|error| DomainError::Failed(error.to_string()))?;
             }

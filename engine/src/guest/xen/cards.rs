@@ -63,7 +63,8 @@ pub(in crate::guest) fn of(domain: DomId) -> Result<Vec<Card>, XenGuestError> {
 /// the emulated card. The guest can send by QEMU's at any time. QEMU's is not announced: QEMU does that itself, and
 /// switches would look for the guest where it may not be.
 fn interfaces(vif: Vif) -> impl Iterator<Item = Card> {
-    let tap = vif.tap.filter(|tap| Path::new("/sys/class/net").join(tap).exists());
+    // One that may be there is held.
+    let tap = vif.tap.filter(|tap| Path::new("/sys/class/net").join(tap).try_exists().unwrap_or(true));
     let tap = tap.map(|interface| Card { interface, mac: None, is_connected: true });
     [Card { interface: vif.name, mac: vif.mac, is_connected: vif.is_connected }].into_iter().chain(tap)
 }
