@@ -84,7 +84,7 @@ fn whole() -> Status {
             bytes_per_s: 16_777_216,
             left_ms: Some(6_000),
             limit_bytes_per_s: Some(33_554_432),
-            disk_left_bytes: 0,
+            disk_left_bytes: Some(0),
             of_disk_bytes: 0,
         }),
         kept: KeptStatus {

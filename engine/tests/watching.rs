@@ -187,9 +187,7 @@ fn a_disk_is_copied_at_the_speed_that_was_set_and_says_how_far_it_is() {
         if let Some(sync) = guest.full_sync {
             assert_eq!(sync.of_disk_bytes, size);
             // Before the other host has said what it has, nobody knows.
-            if !left.is_empty() || sync.disk_left_bytes > 0 {
-                left.push(sync.disk_left_bytes);
-            }
+            left.extend(sync.disk_left_bytes);
         }
         if guest.protected {
             break;

@@ -333,9 +333,9 @@ pub struct FullSyncStatus {
     /// What all full syncs of the node may put on its links in a second; nothing without a limit.
     #[serde(default)]
     pub limit_bytes_per_s: Option<u64>,
-    /// Bytes of its disk that are still to be read.
+    /// Bytes of its disk that are still to be read; nothing before the other host has said what it has.
     #[serde(default)]
-    pub disk_left_bytes: u64,
+    pub disk_left_bytes: Option<u64>,
     /// Bytes that its disk has; 0 for a guest without one.
     #[serde(default)]
     pub of_disk_bytes: u64,

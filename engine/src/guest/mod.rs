@@ -38,7 +38,7 @@ pub use copy::{
     Batch, CARD, CopyCard, CopyLimits, CopyOrder, CopyRoom, Cut, Delivery, Heard, HostCopy, NotBegun,
     OutOfStep, Through, Traffic, TrafficStats, Untold,
 };
-pub use disks::{DiskPlace, HeldDisks, LocalDisk};
+pub use disks::{CopyPace, DiskAnswers, DiskClock, DiskFiles, DiskPlace, DiskStorage, HeldDisks, LocalDisk};
 pub use figures::{Asked, Encoded, PauseTimes};
 pub use host::{Host, NotBuilt, NotCopied};
 pub use lab::watchdog::watch as watch_lab_host;

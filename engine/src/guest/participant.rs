@@ -108,8 +108,8 @@ pub trait DiskParticipant: Participant {
     /// Whether all is sent that is not in the record; it may be so no more when the guest has written.
     fn is_even(&self) -> bool;
 
-    /// Bytes of the disk that the full copy has still to read, and of how many.
-    fn left_bytes(&self) -> (u64, u64);
+    /// Bytes of the disk that the full copy has still to read, if that is known by now, and of how many.
+    fn left_bytes(&self) -> (Option<u64>, u64);
 
     /// What the guest wrote since, and what can be sent of it before the full copy's end.
     fn take_ready(&self) -> Vec<Arc<Tagged>>;

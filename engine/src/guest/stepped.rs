@@ -10,6 +10,7 @@
 //! copy needs no live pass; the threads' own tests cover larger ones.
 
 use crate::guest::participant::Participants;
+use crate::guest::pipeline::capture::seed::Seeding;
 use crate::guest::pipeline::capture::{Acked, Capturer};
 use crate::guest::pipeline::encode::{EncodeThread, Open};
 use crate::guest::pipeline::job::Job;
@@ -23,6 +24,7 @@ use crate::guest::report::Reporter;
 use crossbeam::channel::Receiver as Inbox;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::{DomainError, Source};
 use understudy_checkpoint::epoch::{Limits, Receiver};
@@ -35,6 +37,8 @@ pub struct SteppedCapture {
     encoder: Option<(EncodeThread, Inbox<Job>, Option<Open>)>,
     abort: Abort,
     acked: Acked,
+    /// A full sync that waits.
+    seeding: Option<Seeding>,
 }
 
 impl fmt::Debug for SteppedCapture {
@@ -54,13 +58,35 @@ impl SteppedCapture {
     ) -> io::Result<Self> {
         let parts = Parts::make(source, page_count, config, participants, reporter)?;
         let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
-        Ok(Self { capturer, pieces, encoder: Some((encoder, jobs, None)), abort, acked })
+        let encoder = Some((encoder, jobs, None));
+        Ok(Self { capturer, pieces, encoder, abort, acked, seeding: None })
     }
 
-    /// Takes a checkpoint and reports it. Encodes first what is left of the last one.
-    pub fn capture(&mut self, order: CaptureOrder) {
+    /// Takes a checkpoint and reports it. Encodes first what is left of the last one. A full sync that has to wait says how
+    /// long, and is to [`go_on`](Self::go_on) then.
+    pub fn capture(&mut self, order: CaptureOrder) -> Option<Duration> {
         self.encode();
-        self.capturer.answer(order, &mut self.pieces);
+        let waits = self.capturer.begin(order, &mut self.pieces);
+        self.keep(waits)
+    }
+
+    /// Whether a full sync waits.
+    pub fn is_waiting(&self) -> bool {
+        self.seeding.is_some()
+    }
+
+    /// Goes on with a full sync that waited, if there is one.
+    pub fn go_on(&mut self) -> Option<Duration> {
+        self.encode();
+        let seeding = self.seeding.take()?;
+        let waits = self.capturer.go_on(seeding);
+        self.keep(waits)
+    }
+
+    fn keep(&mut self, waits: Option<(Seeding, Duration)>) -> Option<Duration> {
+        let (seeding, span) = waits.unzip();
+        self.seeding = seeding;
+        span
     }
 
     /// Encodes what was captured.

@@ -36,9 +36,15 @@ fn compared(guest: &GuestStatus) -> Option<String> {
 
 /// How far a full sync is. Most of a disk is copied before the memory is.
 pub(in crate::cli) fn progress(sync: &FullSyncStatus) -> String {
-    if sync.pages == 0 && sync.disk_left_bytes > 0 {
-        let (left, of) = (show_bytes(sync.disk_left_bytes), show_bytes(sync.of_disk_bytes));
-        return format!("{left} of the disk's {of} left, then the memory");
+    let of_disk = show_bytes(sync.of_disk_bytes);
+    match sync.disk_left_bytes {
+        None if sync.pages == 0 && sync.of_disk_bytes > 0 => {
+            return format!("the peer is asked what it has of the disk's {of_disk}");
+        }
+        Some(left @ 1..) if sync.pages == 0 => {
+            return format!("{} of the disk's {of_disk} left, then the memory", show_bytes(left));
+        }
+        _ => {}
     }
     let left = sync.left_ms.map_or("the time left is not known yet".into(), |ms| {
         format!("{} left", show_us(ms.saturating_mul(1_000)))
@@ -146,8 +152,10 @@ mod tests {
     fn a_full_sync_says_how_far_it_is() {
         let begun = FullSyncStatus::default();
         assert_eq!(progress(&begun), "0 %, 0 B/s on the link, the time left is not known yet");
-        let of_disk = FullSyncStatus { disk_left_bytes: 3 << 30, of_disk_bytes: 8 << 30, ..begun };
+        let of_disk = FullSyncStatus { disk_left_bytes: Some(3 << 30), of_disk_bytes: 8 << 30, ..begun };
         assert_eq!(progress(&of_disk), "3.0 GiB of the disk's 8.0 GiB left, then the memory");
+        let asked = FullSyncStatus { disk_left_bytes: None, ..of_disk };
+        assert_eq!(progress(&asked), "the peer is asked what it has of the disk's 8.0 GiB");
         let sync = FullSyncStatus { share: 0.42, bytes_per_s: 31 << 20, left_ms: Some(12_300), ..begun };
         assert_eq!(progress(&sync), "42 %, 31.0 MiB/s on the link, 12.3 s left");
         let limited = FullSyncStatus { limit_bytes_per_s: Some(32 << 20), ..sync };

@@ -24,9 +24,6 @@ use understudy_disk::sync::plan::Plan;
 use understudy_disk::sync::talk::Ask;
 use understudy_disk::words::Extent;
 
-/// So little is left when recording begins: 4 MiB.
-const NEAR_CHUNKS: u64 = 64;
-
 /// A guest may write as fast as it is read: after so many passes its writes are recorded all the same.
 const PASSES_MAX: u32 = 5;
 
@@ -35,6 +32,18 @@ const WITHOUT_ROOM_MAX: u32 = 4;
 
 /// How often to look whether the other host has answered.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_millis(2);
+
+/// So little is left when a full copy begins to record: 4 MiB.
+pub(super) const NEAR_CHUNKS: u64 = 64;
+
+/// How a full copy reads.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyPace {
+    /// At most so fast.
+    pub bytes_per_s: u64,
+    /// The guest's writes are recorded when no more than this is left.
+    pub near_chunks: u64,
+}
 
 /// How far a full copy is to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +86,7 @@ pub(super) struct FullCopy {
 
 impl FullCopy {
     /// What this plan says.
-    pub(super) fn new(size_bytes: u64, plan: Plan, bytes_per_s: u64) -> Result<Self, OutOfMemory> {
+    pub(super) fn new(size_bytes: u64, plan: Plan, pace: CopyPace) -> Result<Self, OutOfMemory> {
         let (chunks, comparison) = match plan {
             Plan::Send(chunks) => (chunks, None),
             Plan::Compare => {
@@ -87,9 +96,9 @@ impl FullCopy {
             }
         };
         let none = Bits::try_new(chunks.count())?;
+        let CopyPace { bytes_per_s, near_chunks: near_max } = pace;
         let bytes_per_second = (bytes_per_s != u64::MAX).then_some(bytes_per_s);
-        let limits =
-            Limits { near_max: NEAR_CHUNKS, passes_max: PASSES_MAX, in_flight_max: 1, bytes_per_second };
+        let limits = Limits { near_max, passes_max: PASSES_MAX, in_flight_max: 1, bytes_per_second };
         let passes = Passes::new(size_bytes, chunks, limits);
         Ok(Self { size_bytes, comparison, passes, recorded: None, none, without_room: 0 })
     }
@@ -173,10 +182,14 @@ mod tests {
     const CHUNKS: u64 = 200;
     const NOW: Time = Time(0);
 
+    fn pace(bytes_per_s: u64) -> CopyPace {
+        CopyPace { bytes_per_s, near_chunks: NEAR_CHUNKS }
+    }
+
     fn copy() -> FullCopy {
         let mut all = Bits::try_new(CHUNKS).unwrap();
         (0..CHUNKS).for_each(|chunk| _ = all.insert(chunk));
-        FullCopy::new(CHUNKS * CHUNK_BYTES, Plan::Send(all), u64::MAX).unwrap()
+        FullCopy::new(CHUNKS * CHUNK_BYTES, Plan::Send(all), pace(u64::MAX)).unwrap()
     }
 
     fn at(chunk: u64) -> Extent {
@@ -243,7 +256,7 @@ mod tests {
     fn a_limit_of_speed_says_how_long_to_wait() {
         let mut one = Bits::try_new(2).unwrap();
         (0..2).for_each(|chunk| _ = one.insert(chunk));
-        let mut copy = FullCopy::new(2 * CHUNK_BYTES, Plan::Send(one), CHUNK_BYTES).unwrap();
+        let mut copy = FullCopy::new(2 * CHUNK_BYTES, Plan::Send(one), pace(CHUNK_BYTES)).unwrap();
         assert_eq!(copy.step(CopyGoal::Even, NOW), Ok(Step::Note));
         let Ok(Step::Read(extent)) = copy.step(CopyGoal::Even, NOW) else { panic!("it is wanted") };
         copy.landed(extent, true);

@@ -14,7 +14,8 @@
 //! A commit returns once its writes are on the disk and flushed: so all acked epochs are applied before the witness is asked for
 //! the guest (rule R6 of `docs/DISKS.md`). Not here: memory of the same epoch ([`receiver`](crate::guest::receiver)).
 
-use super::place::{DiskPlace, Opened, PlaceError, random};
+use super::files::DiskStorage;
+use super::place::{DiskPlace, Opened, PlaceError};
 use understudy_checkpoint::epoch::{EpochHead, WritesEnd, WritesSummary};
 use understudy_checkpoint::{Epoch, EpochKind, Generation};
 use understudy_disk::apply::{Applier, ApplyError, Trust};
@@ -23,7 +24,6 @@ use understudy_disk::bits::Bits;
 use understudy_disk::held::{Held, HeldError};
 use understudy_disk::label::Standing;
 use understudy_disk::ledger::CHUNK_BYTES;
-use understudy_disk::storage::file::FileStorage;
 use understudy_disk::storage::{Storage, StorageError};
 use understudy_disk::sync::hashes::Hashes;
 use understudy_disk::sync::plan::{Known, Theirs};
@@ -86,7 +86,7 @@ enum State {
 #[derive(Debug)]
 pub struct HeldDisks {
     place: DiskPlace,
-    applier: Applier<FileStorage>,
+    applier: Applier<DiskStorage>,
     /// Of the disk, while it does not follow.
     trust: Trust,
     is_blank: bool,
@@ -165,7 +165,7 @@ impl HeldDisks {
     fn begin_copy(&mut self, history: [u8; 16]) -> Result<(), DisksError> {
         (self.state, self.trust, self.is_blank, self.marked) = (State::Nothing, Trust::Nothing, false, None);
         self.applier.begin_sync()?;
-        self.applier.adopt(history, random()?)?;
+        self.applier.adopt(history, self.place.random()?)?;
         self.place.renew_map(history)?;
         self.state = State::Copying(Box::default());
         Ok(())

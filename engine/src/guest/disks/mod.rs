@@ -6,27 +6,35 @@
 //!   receive thread ─► HeldDisks: held by epoch ─(commit)─► journal ─► files
 //! ```
 //!
-//! * [`place`] the files of a guest's disk on a host
+//! * [`error`] why it cannot be served
+//! * [`files`] where those files are: a directory, or the simulator's machine
+//! * [`place`] which files a guest's disk has on a host
 //! * [`recording`] what the primary keeps of the writes until they are acked
 //! * [`full_copy`] what is left to be read of a disk while its guest writes
 //! * [`past`] what the files say of it and of the other host's
-//! * [`local`] the disk of a guest of the lab that runs here
+//! * [`local`] the disk of a guest that runs here, as its capture thread and the loop have it; [`worker`] serves it
 //! * [`held`] the disks of a guest whose copy is held here
 //!
 //! A full copy of the guest sends of its disk what the other host may lack: by labels, intent maps and the ledger, or by hashes.
 //!
 //! Not here: the rules and the formats (`docs/DISKS.md`).
 
+pub(in crate::guest) mod error;
+pub(in crate::guest) mod files;
 pub(in crate::guest) mod full_copy;
 pub(in crate::guest) mod held;
 pub(in crate::guest) mod local;
 mod past;
 pub(in crate::guest) mod place;
 pub(in crate::guest) mod recording;
+mod worker;
 
+pub use files::{DiskFiles, DiskStorage};
+pub use full_copy::CopyPace;
 pub use held::HeldDisks;
 pub use local::LocalDisk;
 pub use place::DiskPlace;
+pub use worker::{DiskAnswers, DiskClock};
 
 #[cfg(test)]
 mod tests;

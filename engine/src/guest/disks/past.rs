@@ -8,13 +8,13 @@
 //! The map forgets nothing by an epoch that the label does not have: both are read together after a crash. So the label is
 //! written first, and only now and then, since it costs a flush. Not here: what is sent then (`understudy_disk::sync::plan`).
 
+use super::files::DiskStorage;
 use super::place::NUMBER;
 use understudy_checkpoint::time::{Span, Time};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_disk::apply::{Applier, ApplyError, Trust};
 use understudy_disk::bits::Bits;
 use understudy_disk::intent::{IntentFile, Pending, QUIET};
-use understudy_disk::storage::file::FileStorage;
 use understudy_disk::storage::{Guarded, StorageError};
 use understudy_disk::sync::plan::{Ours, Plan, Theirs, Unlike, plan};
 use understudy_disk::words::Point;
@@ -22,8 +22,8 @@ use understudy_disk::words::Point;
 /// The files of a disk in use, and what is known of the other host's.
 #[derive(Debug)]
 pub(super) struct Past {
-    applier: Applier<FileStorage>,
-    map: IntentFile<FileStorage>,
+    applier: Applier<DiskStorage>,
+    map: IntentFile<DiskStorage>,
     generation: Generation,
     /// The ledger has all that was written after this point.
     since: Point,
@@ -37,9 +37,9 @@ pub(super) struct Past {
 impl Past {
     /// Of a disk that was recovered; its label says from here on that the guest runs here.
     pub(super) fn new(
-        mut applier: Applier<FileStorage>,
+        mut applier: Applier<DiskStorage>,
         trust: Trust,
-        map: IntentFile<FileStorage>,
+        map: IntentFile<DiskStorage>,
     ) -> Result<Self, ApplyError> {
         let zero = Point { generation: Generation(0), epoch: Epoch(0) };
         let (generation, since) = match trust {
@@ -52,7 +52,7 @@ impl Past {
     }
 
     /// The disk.
-    pub(super) fn disk(&mut self) -> &mut Guarded<FileStorage> {
+    pub(super) fn disk(&mut self) -> &mut Guarded<DiskStorage> {
         self.applier.disk(NUMBER).expect("it was opened with one")
     }
 

@@ -8,9 +8,10 @@
 //! What is in use by this process still (the guest that ran on it is on its way out) is waited
 //! for. Not here: what is in the files (`understudy_disk`).
 
-use ring::rand::{SecureRandom, SystemRandom};
+use super::files::{Directory, DiskFiles, DiskStorage};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::{Epoch, Generation};
@@ -19,7 +20,7 @@ use understudy_disk::bits::Bits;
 use understudy_disk::intent::{IntentError, IntentFile, Opened as Map, REGION_BYTES};
 use understudy_disk::journal::{Journal, JournalError, Recovered};
 use understudy_disk::label::{LABEL_BYTES, Label, LabelError, LabelFile, Standing};
-use understudy_disk::storage::file::{Caching, FileStorage, OpenError};
+use understudy_disk::storage::file::OpenError;
 use understudy_disk::storage::{Storage, StorageError};
 use understudy_disk::words::{DiskNumber, Point};
 
@@ -27,9 +28,6 @@ use understudy_disk::words::{DiskNumber, Point};
 pub(super) const NUMBER: DiskNumber = DiskNumber(0);
 /// Bytes of the journal: some epochs of a guest that writes at a gigabit link's rate.
 const JOURNAL_BYTES: u64 = 64 << 20;
-
-/// How long the previous guest's threads may still use the files.
-const LET_GO_MAX: Duration = Duration::from_secs(2);
 
 /// Why a disk's files cannot be used.
 #[derive(thiserror::Error, Debug)]
@@ -80,27 +78,33 @@ pub enum PlaceError {
 #[derive(Debug)]
 pub struct Opened {
     /// Applies epochs to the disk.
-    pub applier: Applier<FileStorage>,
+    pub applier: Applier<DiskStorage>,
     /// Whether the content is valid.
     pub trust: Trust,
     /// The standing in its label.
     pub standing: Standing,
     /// Its intent map.
-    pub map: Result<Map<FileStorage>, IntentError>,
+    pub map: Result<Map<DiskStorage>, IntentError>,
 }
 
 /// The place of a guest's disk on this host.
 #[derive(Clone, Debug)]
 pub struct DiskPlace {
-    directory: PathBuf,
+    files: Arc<dyn DiskFiles>,
     guest: String,
     size_bytes: u64,
+    journal_bytes: u64,
 }
 
 impl DiskPlace {
     /// The disk of `guest` in the node's directory.
     pub fn new(directory: &Path, guest: &str, size_bytes: u64) -> Self {
-        Self { directory: directory.join(guest), guest: guest.into(), size_bytes }
+        Self::on(Arc::new(Directory(directory.join(guest))), guest, size_bytes, JOURNAL_BYTES)
+    }
+
+    /// The disk of `guest` in files of any kind, with a journal of this size.
+    pub fn on(files: Arc<dyn DiskFiles>, guest: &str, size_bytes: u64, journal_bytes: u64) -> Self {
+        Self { files, guest: guest.into(), size_bytes, journal_bytes }
     }
 
     /// Its size.
@@ -108,28 +112,26 @@ impl DiskPlace {
         self.size_bytes
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
     /// Opens the disk with its label and journal and recovers them, or creates all three.
     pub fn open(&self) -> Result<Opened, PlaceError> {
-        let directory = |source| PlaceError::Directory { path: self.directory.clone(), source };
-        let is_there = |name| self.file(name).try_exists().map_err(directory);
+        let is_there = |name| self.files.is_there(name).map_err(|source| self.directory_error(source));
         let files = ["disk0", "disk0.label", "disk0.map", "journal"];
         let found = files.iter().map(|name| is_there(name)).collect::<Result<Vec<_>, _>>()?;
         match found.iter().position(|is_there| !is_there) {
             Some(0) if found == [false; 4] => self.make(),
-            Some(at) => Err(PlaceError::Missing { path: self.file(files[at]) }),
+            Some(at) => Err(PlaceError::Missing { path: self.files.path(files[at]) }),
             None => self.recover(),
         }
     }
 
+    fn directory_error(&self, source: io::Error) -> PlaceError {
+        PlaceError::Directory { path: self.files.path(""), source }
+    }
+
     fn make(&self) -> Result<Opened, PlaceError> {
-        let directory = |source| PlaceError::Directory { path: self.directory.clone(), source };
-        std::fs::create_dir_all(&self.directory).map_err(directory)?;
-        let create = |name, bytes| FileStorage::create(&self.file(name), bytes, Caching::PageCache);
-        let history = random()?;
+        self.files.prepare().map_err(|source| self.directory_error(source))?;
+        let create = |name, bytes| self.files.create(name, bytes);
+        let history = self.random()?;
         let zero = Point { generation: Generation(0), epoch: Epoch(0) };
         let label = Label {
             guest: self.guest.clone(),
@@ -140,8 +142,8 @@ impl DiskPlace {
             applied: zero.epoch,
             is_clean: true,
         };
-        let journal = Journal::create(create("journal", JOURNAL_BYTES)?, history, random()?, zero)?;
-        let map = create("disk0.map", IntentFile::<FileStorage>::bytes(self.size_bytes))?;
+        let journal = Journal::create(create("journal", self.journal_bytes)?, history, self.random()?, zero)?;
+        let map = create("disk0.map", IntentFile::<DiskStorage>::bytes(self.size_bytes))?;
         let map = new_map(map, history, self.size_bytes);
         let label = LabelFile::create(create("disk0.label", LABEL_BYTES)?, history, label)?;
         // The label comes last: without a label there is no disk.
@@ -151,20 +153,19 @@ impl DiskPlace {
     }
 
     fn recover(&self) -> Result<Opened, PlaceError> {
-        let path = self.file("disk0.label");
-        let label = LabelFile::open(open(&path)?)?;
-        let disk = open(&self.file("disk0"))?;
+        let label = LabelFile::open(self.open_file("disk0.label")?)?;
+        let disk = self.open_file("disk0")?;
         let (guest, size_bytes) = (label.label().guest.clone(), label.label().size_bytes);
         let standing = label.label().standing;
         if guest != self.guest || size_bytes != self.size_bytes || disk.size_bytes() != size_bytes {
-            return Err(PlaceError::Other { path, guest, size_bytes });
+            return Err(PlaceError::Other { path: self.files.path("disk0.label"), guest, size_bytes });
         }
-        let (history, map, journal) =
-            (label.history(), open(&self.file("disk0.map"))?, open(&self.file("journal"))?);
+        let history = label.history();
+        let (map, journal) = (self.open_file("disk0.map")?, self.open_file("journal")?);
         let volumes = vec![Volume::new(disk, label)];
         if matches!(standing, Standing::Blank | Standing::Partial) {
             let zero = Point { generation: Generation(0), epoch: Epoch(0) };
-            let journal = Journal::create(journal, history, random()?, zero)?;
+            let journal = Journal::create(journal, history, self.random()?, zero)?;
             let applier = Applier::create(volumes, journal, Mode::Ordered)?;
             let map = new_map(map, history, size_bytes);
             return Ok(Opened { applier, trust: Trust::Nothing, standing, map });
@@ -176,35 +177,35 @@ impl DiskPlace {
 
     /// A map without a mark, of a disk that is being overwritten with content of this history.
     pub fn renew_map(&self, history: [u8; 16]) -> Result<(), PlaceError> {
-        IntentFile::create(open(&self.file("disk0.map"))?, history, self.size_bytes)?;
+        IntentFile::create(self.open_file("disk0.map")?, history, self.size_bytes)?;
         Ok(())
+    }
+
+    /// What cannot be foreseen.
+    pub(super) fn random(&self) -> Result<[u8; 16], PlaceError> {
+        self.files.random().ok_or(PlaceError::NoRandom)
+    }
+
+    /// Opens a file, and waits until this process's former handle is closed.
+    fn open_file(&self, name: &str) -> Result<DiskStorage, OpenError> {
+        let begun = Instant::now();
+        loop {
+            match self.files.open(name) {
+                Err(OpenError::InUse(_)) if begun.elapsed() < self.files.let_go_max() => {
+                    sleep(Duration::from_millis(20));
+                }
+                opened => return opened,
+            }
+        }
     }
 }
 
 fn new_map(
-    storage: FileStorage,
+    storage: DiskStorage,
     history: [u8; 16],
     size_bytes: u64,
-) -> Result<Map<FileStorage>, IntentError> {
+) -> Result<Map<DiskStorage>, IntentError> {
     let file = IntentFile::create(storage, history, size_bytes)?;
     let marked = Bits::try_new(size_bytes.div_ceil(REGION_BYTES))?;
     Ok(Map { file, marked, damaged_sectors: 0 })
-}
-
-/// What cannot be foreseen.
-pub(super) fn random() -> Result<[u8; 16], PlaceError> {
-    let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| PlaceError::NoRandom)?;
-    Ok(bytes)
-}
-
-/// Opens a file, and waits until this process's former handle is closed.
-fn open(path: &Path) -> Result<FileStorage, OpenError> {
-    let begun = Instant::now();
-    loop {
-        match FileStorage::open(path, Caching::PageCache) {
-            Err(OpenError::InUse(_)) if begun.elapsed() < LET_GO_MAX => sleep(Duration::from_millis(20)),
-            opened => return opened,
-        }
-    }
 }

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! The thread owns the guest as a [`Source`], and the [`UnackedDirty`] frames that the peer lacks.
-//! [`pause`](super::pause) has what it does while the guest is suspended.
+//! [`pause`](super::pause) has what it does while the guest is suspended, [`seed`] a full sync.
+
+pub(in crate::guest) mod seed;
 
 use super::ahead::Ahead;
 use super::failure::Failure;
@@ -18,32 +20,45 @@ use super::pool::{Abort, EmptyPieces, Pieces};
 use super::scrub::Scrub;
 use super::unacked_dirty::UnackedDirty;
 use super::unmarked::Unmarked;
-use crate::guest::disks::full_copy::CopyGoal;
 use crate::guest::disks::recording::CopyError;
 use crate::guest::figures::PauseTimes;
-use crate::guest::participant::{CopyNext, CopyStep, Participants};
+use crate::guest::participant::Participants;
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use seed::Seeding;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
-use understudy_checkpoint::{Epoch, Pfn};
-use understudy_disk::record::Tagged;
-use understudy_session::EpochKind;
 use understudy_session::primary::Capture;
-
-/// Live passes of a full sync at most, each over what was dirtied during the last one. Otherwise a guest that dirties
-/// memory faster than the link carries it would never get to its first checkpoint.
-const LIVE_PASSES_MAX: u32 = 8;
+use understudy_session::{EpochKind, Time};
 
 /// How long a copy of a disk that keeps to its limit of speed sleeps at most, before it looks whether it was given up.
 const COPY_WAIT_MAX: Duration = Duration::from_millis(20);
 
-/// A live pass that leaves at most this many dirty pages is the last: a pause copies them in a fraction of a
-/// millisecond.
-const LIVE_STOP_PAGES: u64 = 256;
+/// What an order says of a checkpoint, beside what it is made of.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::guest) struct Ordered {
+    pub(super) epoch: Epoch,
+    stay_paused: bool,
+    now: Time,
+}
+
+impl Ordered {
+    pub(super) fn of(order: &CaptureOrder) -> Self {
+        Self { epoch: order.epoch, stay_paused: order.stay_paused, now: order.now }
+    }
+}
+
+/// What a capture has come to.
+pub(in crate::guest) enum Progress {
+    /// A full sync waits so long before it goes on.
+    Waits(Seeding, Duration),
+    /// The checkpoint is taken: its pause, and the pages that it has.
+    Captured(Box<PauseTimes>, u64),
+}
 
 /// The newest acked epoch, passed to the capture thread without an order. Values may be skipped.
 #[derive(Clone, Debug, Default)]
@@ -161,10 +176,48 @@ impl Capturer {
         self.settle();
     }
 
-    pub(in crate::guest) fn answer(&mut self, order: CaptureOrder, pieces: &mut EmptyPieces) {
-        let epoch = order.epoch;
-        let (stay_paused, now) = (order.stay_paused, order.now);
-        let captured = pieces.fill().and_then(|()| self.capture(order));
+    fn answer(&mut self, order: CaptureOrder, pieces: &mut EmptyPieces) {
+        let mut seeding = self.begin(order, pieces);
+        while let Some((waiting, span)) = seeding {
+            if !span.is_zero() {
+                sleep(span.min(COPY_WAIT_MAX));
+            }
+            seeding = self.go_on(waiting);
+        }
+    }
+
+    /// Takes a checkpoint and reports it, unless it is a full sync that has to wait.
+    pub(in crate::guest) fn begin(
+        &mut self,
+        order: CaptureOrder,
+        pieces: &mut EmptyPieces,
+    ) -> Option<(Seeding, Duration)> {
+        let ordered = Ordered::of(&order);
+        let progress = pieces.fill().and_then(|()| self.capture(order));
+        self.progressed(ordered, progress)
+    }
+
+    /// Goes on with a full sync that waited.
+    pub(in crate::guest) fn go_on(&mut self, seeding: Seeding) -> Option<(Seeding, Duration)> {
+        let progress = self.seed_on(seeding);
+        self.progressed(seeding.ordered, progress)
+    }
+
+    fn progressed(
+        &mut self,
+        ordered: Ordered,
+        progress: Result<Progress, Failure>,
+    ) -> Option<(Seeding, Duration)> {
+        match progress {
+            Ok(Progress::Waits(seeding, span)) => return Some((seeding, span)),
+            Ok(Progress::Captured(pause, dirty_pages)) => self.ended(ordered, Ok((*pause, dirty_pages))),
+            Err(failure) => self.ended(ordered, Err(failure)),
+        }
+        None
+    }
+
+    fn ended(&mut self, ordered: Ordered, captured: Result<(PauseTimes, u64), Failure>) {
+        let Ordered { epoch, stay_paused, now } = ordered;
         // After a failure the guest is to run on.
         self.stays_paused = stay_paused && captured.is_ok();
         let is_captured = captured.is_ok();
@@ -220,27 +273,19 @@ impl Capturer {
         Ok(description)
     }
 
-    fn capture(&mut self, order: CaptureOrder) -> Result<(PauseTimes, u64), Failure> {
+    fn capture(&mut self, order: CaptureOrder) -> Result<Progress, Failure> {
         if let Some(acked) = self.acked.get() {
             self.unacked.forget_through(acked);
         }
-        let (epoch, stay_paused) = (order.epoch, order.stay_paused);
+        let ordered = Ordered::of(&order);
         if !matches!(order.capture, Capture::Seed) {
             self.unmarked.mark(self.unacked.pending_mut())?;
         }
         match order.capture {
-            Capture::Seed => {
-                self.begin_seed(order)?;
-                self.copy_disk(epoch, CopyGoal::Near)?;
-                self.begin_log()?;
-                self.live_passes(epoch)?;
-                self.bring_disk_even(epoch)?;
-                self.job(Job::Hurry)?;
-            }
+            Capture::Seed => return self.begin_seed(order),
             Capture::Delta => {
                 let base = self.last.ok_or(Failure::NoBase)?;
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
-                self.copy_ahead(epoch)?;
             }
             // New threads for a guest that has a copy elsewhere do not know what it wrote since that copy.
             Capture::Resync { .. } if !self.unacked.has_begun() => return Err(Failure::NoBase),
@@ -252,10 +297,10 @@ impl Capturer {
                 self.last = Some(base);
                 self.job(Job::Forget { after: base })?;
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
-                self.copy_ahead(epoch)?;
             }
         }
-        self.pause(epoch, stay_paused)
+        self.copy_ahead(ordered.epoch)?;
+        self.pause(ordered)
     }
 
     fn copy_ahead(&mut self, epoch: Epoch) -> Result<(), Failure> {
@@ -263,114 +308,12 @@ impl Capturer {
         ahead.copy(epoch, abort, (&mut **source, *copiers), pieces, unacked.pending_mut())
     }
 
-    fn job(&self, job: Job) -> Result<(), Failure> {
+    pub(super) fn job(&self, job: Job) -> Result<(), Failure> {
         self.jobs.send(job).map_err(|_| Failure::EncoderGone)
     }
 
-    fn begin_seed(&mut self, order: CaptureOrder) -> Result<(), Failure> {
-        // Its cut would fail: a copy for nothing.
-        self.participants.check()?;
-        if let Some(disk) = self.participants.disk() {
-            disk.begin_copy(order.generation, order.epoch)?;
-        }
-        self.last = None;
-        self.scrub.forget();
-        self.pieces.begin(Job::begin(order, EpochKind::Seed, None));
-        Ok(())
-    }
-
-    /// From here on the guest's memory is copied. Its log costs the guest something, so it does not last as long as the copy of a
-    /// disk may.
-    fn begin_log(&mut self) -> Result<(), Failure> {
-        self.unmarked.begin_anew();
-        self.source.end_log_dirty()?;
-        self.source.begin_log_dirty()?;
-        self.unacked.everything();
-        Ok(())
-    }
-
-    /// Sends the guest's disk while the guest runs, as far as `goal`.
-    fn copy_disk(&mut self, epoch: Epoch, goal: CopyGoal) -> Result<(), Failure> {
-        let participants = self.participants.clone();
-        let Some(disk) = participants.disk() else { return Ok(()) };
-        // The epoch's begin goes first.
-        self.pieces.hand_over()?;
-        loop {
-            self.abort.check(epoch)?;
-            let CopyStep { ready, ask, next } = disk.copy_on(goal)?;
-            self.send_writes(ready)?;
-            ask.map_or(Ok(()), |ask| self.job(Job::Ask(ask)))?;
-            match next {
-                CopyNext::Step => {}
-                CopyNext::Wait(span) => sleep(span.min(COPY_WAIT_MAX)),
-                CopyNext::Done => return Ok(()),
-            }
-        }
-    }
-
-    /// What was read and what was recorded behind it is the disk of the cut that follows. Memory that the guest has dirtied meanwhile
-    /// is copied once more before the pause; if it wrote more than the record holds meanwhile, both are done again.
-    fn bring_disk_even(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        let participants = self.participants.clone();
-        let Some(disk) = participants.disk() else { return Ok(()) };
-        loop {
-            self.copy_disk(epoch, CopyGoal::Even)?;
-            self.source.drain_dirty(self.unacked.pending_mut())?;
-            self.live_passes(epoch)?;
-            if disk.is_even() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn send_writes(&self, batches: Vec<Arc<Tagged>>) -> Result<(), Failure> {
-        if batches.is_empty() { Ok(()) } else { self.job(Job::Writes(batches)) }
-    }
-
-    /// Copies everything while the guest runs, then what it dirtied meanwhile, until little is left or a pass gains
-    /// nothing. Each pass waits for the encoder, so that the pause at the end finds the link nearly idle: from that
-    /// pause on, output waits for the ack.
-    fn live_passes(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        let (mut copied, mut took) = (u64::MAX, Duration::ZERO);
-        for _ in 0..LIVE_PASSES_MAX {
-            let wanted = self.unacked.pending().count();
-            if wanted <= LIVE_STOP_PAGES || wanted > copied / 4 * 3 {
-                break;
-            }
-            copied = wanted;
-            let began = Instant::now();
-            self.copy_live(epoch)?;
-            let waited = self.pieces.wait_until_encoded(epoch)?;
-            // In the pause no limit applies.
-            took = began.elapsed().saturating_sub(waited);
-            self.unacked.pending_mut().clear();
-            self.source.drain_dirty(self.unacked.pending_mut())?;
-        }
-        self.is_worth_a_pause(copied, took)
-    }
-
-    /// Fails if the rest would not fit into a pause at the speed of the last live pass. The guest is not suspended to
-    /// find that out.
-    fn is_worth_a_pause(&self, copied: u64, took: Duration) -> Result<(), Failure> {
-        let rest = self.unacked.pending().count().saturating_sub(self.staging_pages);
-        let pause = took.as_secs_f64() * rest as f64 / copied as f64;
-        if pause > self.pause_wait_max.as_secs_f64() { Err(Failure::TooMuch) } else { Ok(()) }
-    }
-
-    fn copy_live(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        let mut next = Some(Pfn(0));
-        while let Some(from) = next {
-            self.abort.check(epoch)?;
-            let staging = self.pieces.with_room(epoch)?;
-            next = self.source.copy_pages(self.unacked.pending(), from, staging, self.copiers)?;
-            self.pieces.hand_over()?;
-            let ready = self.participants.disk().map(|disk| disk.take_ready());
-            self.send_writes(ready.unwrap_or_default())?;
-        }
-        Ok(())
-    }
-
-    fn pause(&mut self, epoch: Epoch, stay_paused: bool) -> Result<(PauseTimes, u64), Failure> {
+    pub(super) fn pause(&mut self, ordered: Ordered) -> Result<Progress, Failure> {
+        let Ordered { epoch, stay_paused, .. } = ordered;
         self.pieces.wait_for_room(epoch)?;
         let mut state = self.pieces.wait_for(&self.states, epoch)?;
         state.clear();
@@ -405,6 +348,6 @@ impl Capturer {
         let dirty_pages = self.unacked.pending().count();
         self.unacked.staged(epoch);
         self.last = Some(epoch);
-        Ok((times, dirty_pages))
+        Ok(Progress::Captured(Box::new(times), dirty_pages))
     }
 }

@@ -56,7 +56,7 @@ impl PrimaryGuest {
         let full_sync = self.full_sync.as_ref().filter(|_| is_on_its_way);
         status.full_sync = full_sync.map(|sync| {
             let (disk_left_bytes, of_disk_bytes) =
-                self.participants.disk().map_or((0, 0), |disk| disk.left_bytes());
+                self.participants.disk().map_or((Some(0), 0), |disk| disk.left_bytes());
             FullSyncStatus {
                 limit_bytes_per_s: self.sync_rate.as_ref().map(SyncRate::bytes_per_s),
                 disk_left_bytes,
