@@ -25,6 +25,7 @@ pub const CHUNK_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub struct Ledger {
     behind: Bits,
+    behind_count: u64,
     /// The last epoch whose chunks went into `behind`.
     behind_through: Option<Epoch>,
     recent: VecDeque<(Epoch, BTreeSet<u64>)>,
@@ -36,7 +37,8 @@ impl Ledger {
     /// Of a disk that the peer has. `recent_max` chunks are told apart by epoch.
     pub fn new(size_bytes: u64, recent_max: usize) -> Result<Self, OutOfMemory> {
         let behind = Bits::try_new(size_bytes.div_ceil(CHUNK_BYTES))?;
-        Ok(Self { behind, behind_through: None, recent: VecDeque::new(), recent_count: 0, recent_max })
+        let recent = VecDeque::new();
+        Ok(Self { behind, behind_count: 0, behind_through: None, recent, recent_count: 0, recent_max })
     }
 
     /// A write in the open epoch, or one that has no room in its record.
@@ -60,6 +62,7 @@ impl Ledger {
     /// Chunks that the peer lacks, of which nobody knows since when: as if written in `through`.
     pub fn behind(&mut self, chunks: &Bits, through: Epoch) {
         self.behind.merge(chunks);
+        self.behind_count = self.behind.marked();
         self.behind_through = self.behind_through.max(Some(through));
     }
 
@@ -73,6 +76,7 @@ impl Ledger {
         }
         if let Some(last) = self.behind_through.take_if(|last| *last <= through) {
             self.behind.clear();
+            self.behind_count = 0;
             newest = newest.max(Some(last));
         }
         newest
@@ -87,11 +91,16 @@ impl Ledger {
         lacking
     }
 
+    /// How many chunks that is at most: one that was written in several epochs counts in each.
+    pub fn lacking_max(&self) -> u64 {
+        self.behind_count + self.recent_count as u64
+    }
+
     /// The oldest epoch goes into the one set.
     fn melt(&mut self) {
         let Some((tag, chunks)) = self.recent.pop_front() else { return };
         self.recent_count -= chunks.len();
-        chunks.iter().for_each(|chunk| _ = self.behind.insert(*chunk));
+        self.behind_count += chunks.iter().filter(|chunk| self.behind.insert(**chunk)).count() as u64;
         self.behind_through = self.behind_through.max(Some(tag));
     }
 }
@@ -141,6 +150,7 @@ mod tests {
                 has_melted |= ledger.behind_through.is_some();
                 prop_assert!(ledger.recent_count <= recent_max);
                 let lacking = ledger.lacking();
+                prop_assert!(lacking.marked() <= ledger.lacking_max() && ledger.lacking_max() <= CHUNKS + recent_max as u64);
                 for (chunk, last) in last_write.iter().enumerate() {
                     let must = last.is_some_and(|last| last > applied);
                     prop_assert!(lacking.has(chunk as u64) || !must, "chunk {chunk} is forgotten");
@@ -148,7 +158,7 @@ mod tests {
                 }
             }
             ledger.applied(Epoch(tag));
-            prop_assert!(ledger.lacking().is_empty());
+            prop_assert!(ledger.lacking().is_empty() && ledger.lacking_max() == 0);
         }
     }
 

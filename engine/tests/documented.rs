@@ -47,6 +47,7 @@ fn page() -> String {
     meter.committed(Duration::from_millis(3));
     meter.copy_refused(Some(HoldReason::Memory));
     meter.full_sync(Some(0.5));
+    meter.disk(Some(65_536), false);
     meter.took_over("silent");
     metrics.set_link("b", true);
     metrics.set_witness(true);

@@ -6,10 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
-    CertificateStatus, ColoStatus, CopiedAhead, ExportState, ExportStatus, FORMAT, FencedHostStatus,
-    FencingStatus, FullSyncStatus, GuestStatus, KeptEpoch, KeptStatus, MaintenanceStatus, PageCounts,
-    PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles, SpareStatus, Takeover, WaitingStatus,
-    WatchdogState, WitnessKind, WitnessStatus,
+    CertificateStatus, ColoStatus, CopiedAhead, DiskStatus, ExportState, ExportStatus, FORMAT, FencedHostStatus, FencingStatus, FullSyncStatus, GuestStatus, KeptEpoch, KeptStatus, MaintenanceStatus, PageCounts, PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles, SpareStatus, Takeover, WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
 };
 use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
@@ -85,19 +82,9 @@ fn whole() -> Status {
             left_ms: Some(6_000),
             limit_bytes_per_s: Some(33_554_432),
             disk_left_bytes: Some(0),
-            of_disk_bytes: 0,
+            of_disk_bytes: 8 << 30,
         }),
-        kept: KeptStatus {
-            epochs: vec![KeptEpoch { epoch: 1180, at_ms: 1_764_540_000_000 }],
-            bytes: 4 << 20,
-        },
-        export: Some(ExportStatus {
-            path: "/root/g1.save".into(),
-            epoch: Some(1180),
-            bytes: 256 << 20,
-            state: ExportState::Done,
-            reason: String::new(),
-        }),
+    1180, 131_072, 1_764_540_000_000, 20, 256, 30, 4, 8, DiskStatus, Done, ExportState, ExportStatus, KeptEpoch, KeptStatus, Some, String, at_ms, behind_bytes, bytes, disk, epoch, epochs, export, fault, g1, into, kept, new, path, reason, root, save, state, vec,
         colo: ColoStatus {
             mode: "auto".into(),
             live: true,

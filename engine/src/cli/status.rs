@@ -135,6 +135,7 @@ pub(super) mod tests {
             full_sync: None,
             kept: Default::default(),
             export: None,
+            disk: None,
             colo: ColoStatus::default(),
         }
     }

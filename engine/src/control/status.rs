@@ -265,6 +265,9 @@ pub struct GuestStatus {
     /// The last epoch that was written to a file, or is being written.
     #[serde(default)]
     pub export: Option<ExportStatus>,
+    /// Its disk; nothing for a guest without one.
+    #[serde(default)]
+    pub disk: Option<DiskStatus>,
     /// How output leaves before its ack.
     #[serde(default)]
     pub colo: ColoStatus,
@@ -339,6 +342,17 @@ pub struct FullSyncStatus {
     /// Bytes that its disk has; 0 for a guest without one.
     #[serde(default)]
     pub of_disk_bytes: u64,
+}
+
+/// How the disk of a guest stands on the node that says it.
+#[derive(Serialize, Deserialize, Clone, Default, PartialEq, Debug)]
+pub struct DiskStatus {
+    /// Its size.
+    pub bytes: u64,
+    /// What the other host's disk lacks at most, in whole pieces of 64 KiB; only of a guest that runs here.
+    pub behind_bytes: Option<u64>,
+    /// Why it cannot be used here as it should; empty if it can.
+    pub fault: String,
 }
 
 /// How a guest's output leaves because a copy of it, which runs on the peer, has sent the same.

@@ -38,7 +38,9 @@ pub use copy::{
     Batch, CARD, CopyCard, CopyLimits, CopyOrder, CopyRoom, Cut, Delivery, Heard, HostCopy, NotBegun,
     OutOfStep, Through, Traffic, TrafficStats, Untold,
 };
-pub use disks::{CopyPace, DiskAnswers, DiskClock, DiskFiles, DiskPlace, DiskStorage, HeldDisks, LocalDisk};
+pub use disks::{
+    CopyPace, DiskAnswers, DiskClock, DiskFiles, DiskPlace, DiskStorage, DisksError, HeldDisks, LocalDisk,
+};
 pub use figures::{Asked, Encoded, PauseTimes};
 pub use host::{Host, NotBuilt, NotCopied};
 pub use lab::watchdog::watch as watch_lab_host;
@@ -46,7 +48,7 @@ pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{BoxedSource, HostError, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;
 pub use output::{Compared, HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
-pub use participant::{DiskParticipant, Health, Participant, ParticipantError, Participants};
+pub use participant::{DiskParticipant, DiskStanding, Health, Participant, ParticipantError, Participants};
 pub use pipeline::order::CaptureOrder;
 pub use pipeline::outlet::{Outlet, OutletClosed};
 pub use pipeline::passed::Passed;

@@ -72,6 +72,19 @@ pub trait Participant: Send + Sync + Debug {
     fn last_fault(&self) -> Option<String>;
 }
 
+/// How a guest's disk stands where the guest runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskStanding {
+    /// Its size.
+    pub size_bytes: u64,
+    /// What a full copy has still to read; `None` without one, and before the other host has said what it has.
+    pub left_bytes: Option<u64>,
+    /// What the other host's disk lacks at most, in whole chunks.
+    pub behind_bytes: u64,
+    /// Why the guest is told that its disk fails.
+    pub fault: Option<String>,
+}
+
 /// A step of a disk's full copy.
 #[derive(Debug)]
 pub struct CopyStep {
@@ -108,8 +121,8 @@ pub trait DiskParticipant: Participant {
     /// Whether all is sent that is not in the record; it may be so no more when the guest has written.
     fn is_even(&self) -> bool;
 
-    /// Bytes of the disk that the full copy has still to read, if that is known by now, and of how many.
-    fn left_bytes(&self) -> (Option<u64>, u64);
+    /// How it stands.
+    fn standing(&self) -> DiskStanding;
 
     /// What the guest wrote since, and what can be sent of it before the full copy's end.
     fn take_ready(&self) -> Vec<Arc<Tagged>>;

@@ -79,6 +79,11 @@ pub enum Report {
         /// The error, for the log.
         error: String,
     },
+    /// The guest's disk here cannot follow the guest.
+    DiskFails {
+        /// The error, for the operator.
+        error: String,
+    },
     /// What the guest's disk here is worth, or has.
     DiskSay {
         /// The generation of the question, or of the epoch that is applied.
@@ -139,6 +144,7 @@ impl Report {
             Self::Committed { .. } => "committed",
             Self::Kept { .. } => "kept",
             Self::CommitFailed { .. } => "commit failed",
+            Self::DiskFails { .. } => "disk fails",
             Self::DiskSay { .. } => "said of a disk",
             Self::CopySet { .. } => "copy set",
             Self::CopySetFailed { .. } => "copy not set",

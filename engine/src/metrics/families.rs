@@ -2,6 +2,7 @@
 //!
 //! Not here: when they change ([`GuestMeter`](super::GuestMeter)).
 
+use super::disk::DiskFamilies;
 use super::maker::Maker;
 use super::sizes::SizeFamilies;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
@@ -29,6 +30,7 @@ pub(super) struct GuestFamilies {
     pub(super) standing: StandingFamilies,
     pub(super) matching: MatchFamilies,
     pub(super) sizes: SizeFamilies,
+    pub(super) disk: DiskFamilies,
 }
 
 impl GuestFamilies {
@@ -40,6 +42,7 @@ impl GuestFamilies {
             standing: StandingFamilies::new(make),
             matching: MatchFamilies::new(make),
             sizes: SizeFamilies::new(make),
+            disk: DiskFamilies::new(make),
         }
     }
 }

@@ -171,6 +171,8 @@ mod tests {
         let metrics = Metrics::new();
         let mut meter = metrics.guest("g1");
         assert!(!metrics.text().contains("understudy_full_sync_ratio{"), "there is no full sync");
+        assert!(!metrics.text().contains("understudy_disk_failed{"), "it has no disk");
+        meter.disk(Some(131_072), true);
         meter.full_sync(Some(1.5));
         meter.in_flight(2, 3000);
         meter.encoder_takes(4096, 8192);
@@ -185,6 +187,8 @@ mod tests {
         let text = metrics.text();
         for line in [
             "full_sync_ratio{guest=\"g1\"} 1\n",
+            "disk_behind_bytes{guest=\"g1\"} 131072",
+            "disk_failed{guest=\"g1\"} 1",
             "epochs_in_flight{guest=\"g1\"} 2",
             "in_flight_bytes{guest=\"g1\"} 3000",
             "shadow_bytes{guest=\"g1\"} 4096",
@@ -204,6 +208,8 @@ mod tests {
         let text = metrics.text();
         for gone in [
             "full_sync_ratio{",
+            "disk_behind_bytes{",
+            "disk_failed{",
             "epochs_in_flight{",
             "in_flight_bytes{",
             "image_bytes{",

@@ -1,6 +1,7 @@
 //! One guest's measurements: into its Prometheus series, and into the quantiles that `status` shows.
 
 use super::Role;
+use super::disk::DiskMeter;
 use super::families::GuestFamilies;
 use super::matching::{MatchMeter, Waits};
 use super::sizes::SizeMeter;
@@ -66,6 +67,7 @@ pub struct GuestMeter {
     hold_faults_before: u64,
     matching: MatchMeter,
     sizes: SizeMeter,
+    disk: DiskMeter,
 }
 
 impl GuestMeter {
@@ -104,6 +106,7 @@ impl GuestMeter {
             hold_faults_before: 0,
             matching: MatchMeter::new(&families.matching, guest),
             sizes: SizeMeter::new(&families.sizes, guest),
+            disk: DiskMeter::new(&families.disk, guest),
             guest: guest.to_owned(),
             families,
         }
@@ -302,6 +305,12 @@ impl GuestMeter {
     /// A checkpoint was brought forward because output neared its limit.
     pub fn output_pressure(&mut self) {
         self.policy("output_pressure");
+    }
+
+    /// Sets what the other host's disk lacks at most, on the node where the guest runs, and whether the disk here can be used. Not
+    /// called for a guest without a disk.
+    pub fn disk(&mut self, behind_bytes: Option<u64>, has_failed: bool) {
+        self.disk.set(behind_bytes, has_failed);
     }
 
     /// Counts a checkpoint by what made it begin.

@@ -5,6 +5,7 @@
 //! * [`GuestMeter`] where the event loop says what happened; it also keeps the quantiles that `status` shows
 //! * [`http`] the page `/metrics`
 
+mod disk;
 mod families;
 pub mod http;
 mod maker;

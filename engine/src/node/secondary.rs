@@ -81,6 +81,8 @@ pub(super) struct SecondaryGuest {
     delay: Option<String>,
     /// What has become of its image then.
     saved: Option<String>,
+    /// Why the guest's disk here does not follow; until an epoch is committed again.
+    disk_fault: Option<String>,
     pub(super) broken: Option<String>,
     /// Set if its session is lost: see [`defect`](super::defect).
     pub(super) defect: Option<String>,
@@ -138,6 +140,7 @@ impl SecondaryGuest {
             is_being_started: false,
             delay: None,
             saved: None,
+            disk_fault: None,
             broken: None,
             defect: None,
             given_up: None,

@@ -40,6 +40,7 @@ pub(super) fn blank(name: &str, role: GuestRole, peer: &NodeName, state: GuestSt
         full_sync: None,
         kept: KeptStatus::default(),
         export: None,
+        disk: None,
         colo: ColoStatus::default(),
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn of(guest: &GuestStatus, now_ns: u64) -> Vec<String> {
     let notes = [
         compared(guest),
         guest.full_sync.map(|sync| format!("full sync: {}", progress(&sync))),
+        disk(guest),
         pace(guest),
         colo(guest),
         guest.takeover.map(|takeover| came::words(&takeover, now_ns)),
@@ -52,6 +53,13 @@ pub(in crate::cli) fn progress(sync: &FullSyncStatus) -> String {
     let limit =
         sync.limit_bytes_per_s.map_or(String::new(), |limit| format!(" (limit {}/s)", show_bytes(limit)));
     format!("{:.0} %, {}/s on the link{limit}, {left}", sync.share * 100.0, show_bytes(sync.bytes_per_s))
+}
+
+/// How far the other host's disk is behind; `None` for a guest without a disk, and where its copy is.
+fn disk(guest: &GuestStatus) -> Option<String> {
+    let disk = guest.disk.as_ref()?;
+    let (bytes, behind) = (show_bytes(disk.bytes), show_bytes(disk.behind_bytes?));
+    Some(format!("disk of {bytes}: the other host's lacks {behind} of it at most"))
 }
 
 /// How output leaves before its ack; `None` if the guest's mode is remus.
@@ -119,7 +127,7 @@ fn late_commit(guest: &GuestStatus) -> Option<String> {
 mod tests {
     use super::super::tests::guest;
     use super::*;
-    use crate::control::status::{ColoStatus, Quantiles};
+    use crate::control::status::{ColoStatus, DiskStatus, Quantiles};
 
     #[test]
     fn a_copy_that_runs_is_told_and_why_it_does_not() {
@@ -160,6 +168,18 @@ mod tests {
         assert_eq!(progress(&sync), "42 %, 31.0 MiB/s on the link, 12.3 s left");
         let limited = FullSyncStatus { limit_bytes_per_s: Some(32 << 20), ..sync };
         assert_eq!(progress(&limited), "42 %, 31.0 MiB/s on the link (limit 32.0 MiB/s), 12.3 s left");
+    }
+
+    #[test]
+    fn a_disk_says_how_far_the_other_one_is_behind() {
+        let here = DiskStatus { bytes: 8 << 30, behind_bytes: Some(128 << 10), fault: String::new() };
+        let there = DiskStatus { behind_bytes: None, ..here.clone() };
+        let said = |of_disk| disk(&GuestStatus { disk: of_disk, ..guest("g1") });
+        assert_eq!(
+            said(Some(here)).as_deref(),
+            Some("disk of 8.0 GiB: the other host's lacks 128.0 KiB of it at most")
+        );
+        assert_eq!((said(Some(there)), said(None)), (None, None));
     }
 
     #[test]

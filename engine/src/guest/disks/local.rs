@@ -15,8 +15,11 @@ use super::error::LocalError;
 use super::full_copy::{CopyGoal, CopyPace, NEAR_CHUNKS};
 use super::place::DiskPlace;
 use super::recording::{CopyError, Full, Recording, WritesOf};
-use super::worker::{Ask, DiskAnswers, DiskClock, Left, Worker};
-use crate::guest::participant::{CopyStep, DiskParticipant, Health, Participant, ParticipantError};
+use super::told::Told;
+use super::worker::{Ask, DiskAnswers, DiskClock, Worker};
+use crate::guest::participant::{
+    CopyStep, DiskParticipant, DiskStanding, Health, Participant, ParticipantError,
+};
 use crossbeam::channel::{Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -64,8 +67,7 @@ pub struct LocalDisk {
     way: Way,
     recording: Arc<Recording>,
     size_bytes: u64,
-    /// What the full copy has still to read.
-    left: Left,
+    told: Told,
 }
 
 impl Disk for LocalDisk {
@@ -84,21 +86,21 @@ impl LocalDisk {
         let began = Instant::now();
         let clock = Box::new(move || Time(began.elapsed().as_nanos() as u64));
         let mut worker = Worker::open(place, pace, clock)?;
-        let (recording, left) = worker.shared();
+        let (recording, told) = worker.shared();
         let (asks, asked) = unbounded();
         let thread = Builder::new().name("disk".into()).spawn(move || {
             asked.into_iter().for_each(|ask| worker.take(ask));
         });
         thread.map_err(LocalError::no_room)?;
-        Ok(Self { way: Way::Thread(asks), recording, size_bytes: place.size_bytes(), left })
+        Ok(Self { way: Way::Thread(asks), recording, size_bytes: place.size_bytes(), told })
     }
 
     /// The same without a thread, for the simulator.
     pub fn stepped(place: &DiskPlace, pace: CopyPace, clock: DiskClock) -> Result<Self, LocalError> {
         let worker = Worker::open(place, pace, clock)?;
-        let (recording, left) = worker.shared();
+        let (recording, told) = worker.shared();
         let way = Way::Stepped(Box::new(Mutex::new(Stepped { worker, asked: VecDeque::new() })));
-        Ok(Self { way, recording, size_bytes: place.size_bytes(), left })
+        Ok(Self { way, recording, size_bytes: place.size_bytes(), told })
     }
 
     /// Takes a request of a guest.
@@ -153,11 +155,16 @@ impl DiskParticipant for LocalDisk {
     }
 
     fn is_even(&self) -> bool {
-        self.left.bytes() == Some(0) && self.recording.full() == Some(Full::Notes)
+        self.told.left_bytes() == Some(0) && self.recording.full() == Some(Full::Notes)
     }
 
-    fn left_bytes(&self) -> (Option<u64>, u64) {
-        (self.left.bytes(), self.size_bytes)
+    fn standing(&self) -> DiskStanding {
+        DiskStanding {
+            size_bytes: self.size_bytes,
+            left_bytes: self.told.left_bytes(),
+            behind_bytes: self.told.behind_bytes().min(self.size_bytes),
+            fault: self.told.fault(),
+        }
     }
 
     fn take_ready(&self) -> Vec<Arc<Tagged>> {
@@ -186,12 +193,12 @@ impl Participant for LocalDisk {
     }
     fn pass(&self) {
         self.recording.stop();
-        self.left.set(None);
+        self.told.set_left(None);
     }
     fn fence(&self) {
         // The guest is suspended, and the next full copy overwrites this disk.
         self.recording.stop();
-        self.left.set(None);
+        self.told.set_left(None);
     }
     fn revive(&self) {}
     fn detach(&self) {}

@@ -13,6 +13,7 @@
 //! * [`full_copy`] what is left to be read of a disk while its guest writes
 //! * [`past`] what the files say of it and of the other host's
 //! * [`local`] the disk of a guest that runs here, as its capture thread and the loop have it; [`worker`] serves it
+//! * [`told`] what the worker tells of the disk
 //! * [`held`] the disks of a guest whose copy is held here
 //!
 //! A full copy of the guest sends of its disk what the other host may lack: by labels, intent maps and the ledger, or by hashes.
@@ -27,14 +28,17 @@ pub(in crate::guest) mod local;
 mod past;
 pub(in crate::guest) mod place;
 pub(in crate::guest) mod recording;
+mod told;
 mod worker;
 
 pub use files::{DiskFiles, DiskStorage};
 pub use full_copy::CopyPace;
-pub use held::HeldDisks;
+pub use held::{DisksError, HeldDisks};
 pub use local::LocalDisk;
 pub use place::DiskPlace;
 pub use worker::{DiskAnswers, DiskClock};
 
+#[cfg(test)]
+mod failing_tests;
 #[cfg(test)]
 mod tests;

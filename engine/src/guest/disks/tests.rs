@@ -126,12 +126,12 @@ fn copy_as(running: &mut Running, held: &mut HeldDisks, epoch: (Generation, u64)
     let (generation, epoch) = (epoch.0, Epoch(epoch.1));
     running.disk.begin_copy(generation, epoch).unwrap();
     held.begin(&EpochHead { generation, epoch, kind: EpochKind::Seed, base: None }).unwrap();
-    let (mut key, mut left, mut chunks) = (1000, running.disk.left_bytes().0, 0);
+    let (mut key, mut left, mut chunks) = (1000, running.disk.standing().left_bytes, 0);
     for goal in [CopyGoal::Near, CopyGoal::Even] {
         loop {
             let CopyStep { ready, ask, next } = running.disk.copy_on(goal).unwrap();
             ready.iter().for_each(|tagged| held.writes(generation, tagged.tag, &tagged.batch).unwrap());
-            let now_left = running.disk.left_bytes().0;
+            let now_left = running.disk.standing().left_bytes;
             chunks += usize::from(now_left < left);
             left = now_left;
             if let Some(ask) = ask {

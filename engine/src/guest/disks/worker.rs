@@ -14,10 +14,10 @@ use super::full_copy::{ANSWER_WAIT, CopyGoal, CopyPace, FullCopy, Step};
 use super::past::Past;
 use super::place::{DiskPlace, NUMBER, PlaceError};
 use super::recording::{CopyError, Recording};
+use super::told::Told;
 use crate::guest::participant::{CopyNext, CopyStep};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::time::Time;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_disk::batch::{Content, Write};
@@ -62,27 +62,6 @@ impl DiskAnswers for Inlet {
 /// The time since some moment.
 pub type DiskClock = Box<dyn Fn() -> Time + Send>;
 
-/// What a full copy has still to read, shared with who wants to know.
-#[derive(Clone, Debug)]
-pub(super) struct Left(Arc<AtomicU64>);
-
-impl Left {
-    const UNKNOWN: u64 = u64::MAX;
-
-    fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(Self::UNKNOWN)))
-    }
-
-    /// Bytes; `None` while there is no copy, or the other host has not said what it has.
-    pub(super) fn bytes(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|bytes| *bytes != Self::UNKNOWN)
-    }
-
-    pub(super) fn set(&self, bytes: Option<u64>) {
-        self.0.store(bytes.unwrap_or(Self::UNKNOWN), Ordering::Relaxed);
-    }
-}
-
 /// A full copy on its way.
 enum Copying {
     No,
@@ -122,7 +101,7 @@ pub(super) struct Worker {
     /// What came of the last chunk that was read, and what for.
     read: Option<Result<Read, CopyError>>,
     pace: CopyPace,
-    left: Left,
+    told: Told,
     clock: DiskClock,
 }
 
@@ -150,14 +129,14 @@ impl Worker {
             copy: Copying::No,
             read: None,
             pace,
-            left: Left::new(),
+            told: Told::default(),
             clock,
         })
     }
 
     /// What is shared with who cuts, sends and tells.
-    pub(super) fn shared(&self) -> (Arc<Recording>, Left) {
-        (self.recording.clone(), self.left.clone())
+    pub(super) fn shared(&self) -> (Arc<Recording>, Told) {
+        (self.recording.clone(), self.told.clone())
     }
 
     /// Does what is asked, to its end.
@@ -183,6 +162,7 @@ impl Worker {
             }
             Ask::Heard(epoch, say) => self.heard(epoch, &say),
         }
+        self.told.set_behind(self.server.ledger().lacking_max() * CHUNK_BYTES);
     }
 
     fn begin_copy(&mut self, generation: Generation, epoch: Epoch) -> Result<(), CopyError> {
@@ -265,7 +245,7 @@ impl Worker {
             Copying::No | Copying::Asking { .. } => None,
             Copying::Going { copy, .. } => Some(copy.left_bytes().min(self.size_bytes)),
         };
-        self.left.set(left_bytes);
+        self.told.set_left(left_bytes);
     }
 
     /// What is of another copy than the one on its way came too late.
@@ -336,19 +316,21 @@ impl Worker {
                 Action::Read(job, extent) => {
                     let mut data = vec![0; extent.bytes() as usize];
                     let read = self.past.disk().read_at(extent.offset(), &mut data);
-                    let result = read.map(|()| Some(data)).map_err(failed);
+                    let result = read.map(|()| Some(data)).map_err(|error| failed(&self.told, &error));
                     self.with(|server, book| server.done(job, result, book, now));
                 }
                 Action::Write { job, extent, data, is_forced } => {
-                    let result = self.write(extent, data, is_forced).map(|()| None).map_err(failed);
+                    let written = self.write(extent, data, is_forced);
+                    let result = written.map(|()| None).map_err(|error| failed(&self.told, &error));
                     self.with(|server, book| server.done(job, result, book, now));
                 }
                 Action::Flush(job) => {
-                    let result = self.past.disk().flush().map(|()| None).map_err(failed);
+                    let flushed = self.past.disk().flush();
+                    let result = flushed.map(|()| None).map_err(|error| failed(&self.told, &error));
                     self.with(|server, book| server.done(job, result, book, now));
                 }
                 Action::Mark(pending) => {
-                    let written = self.past.mark(&pending).map_err(failed);
+                    let written = self.past.mark(&pending).map_err(|error| failed(&self.told, &error));
                     self.with(|server, book| server.marked(&pending, written.is_ok(), book, now));
                 }
                 Action::Answer { reply, data } => self.answer(reply, data),
@@ -385,7 +367,9 @@ impl Worker {
     }
 }
 
-fn failed(error: StorageError) -> Errno {
+/// The first error is what is told; those that follow say only that there was one.
+fn failed(told: &Told, error: &StorageError) -> Errno {
     tracing::error!(%error, "The guest's disk fails, and the guest is told so");
+    told.set_fault(error);
     Errno::Io
 }

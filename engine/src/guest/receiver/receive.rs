@@ -246,7 +246,7 @@ impl ReceiveThread {
         if self.disks.is_none() {
             match host.disks(name, description) {
                 Ok(disks) => self.disks = Some(disks),
-                Err(error) => return self.take_in(|receiver| receiver.refuse_disks(error.to_string())),
+                Err(error) => return self.refuse_disks(&error),
             }
         }
         self.with_disks(|disks| disks.begin(head));
@@ -301,8 +301,13 @@ impl ReceiveThread {
     fn with_disks(&mut self, act: impl FnOnce(&mut HeldDisks) -> Result<(), DisksError>) {
         let Some(disks) = &mut self.disks else { return };
         if let Err(error) = act(disks) {
-            self.take_in(|receiver| receiver.refuse_disks(error.to_string()));
+            self.refuse_disks(&error);
         }
+    }
+
+    fn refuse_disks(&mut self, error: &DisksError) {
+        self.reporter.note(Report::DiskFails { error: error.to_string() });
+        self.take_in(|receiver| receiver.refuse_disks(error.to_string()));
     }
 
     /// Drops disk writes that are not acked.
@@ -318,6 +323,7 @@ impl ReceiveThread {
         let guest = &self.held.name;
         tracing::error!(guest, %error, "The guest's disks cannot be kept here; its copy is given up");
         self.disks = None;
+        self.reporter.note(Report::DiskFails { error: error.to_string() });
         self.drop_image();
         if let Some((generation, epoch)) = self.open.take() {
             let (why, error) = (Decline::ImageLost, error.to_string());

@@ -4,7 +4,8 @@
 
 use super::PrimaryGuest;
 use crate::config::PacingSettings;
-use crate::control::status::{FullSyncStatus, GuestStatus};
+use crate::control::status::{DiskStatus, FullSyncStatus, GuestStatus};
+use crate::guest::{DiskParticipant, DiskStanding};
 use crate::node::status;
 use crate::node::sync_rate::SyncRate;
 use understudy_session::primary::{CopyStanding, State};
@@ -30,6 +31,9 @@ impl PrimaryGuest {
         words.extend(self.gate_reason());
         words.extend(self.defect_reason());
         words.extend(broken);
+        words.extend(self.disk().and_then(|disk| disk.fault).map(|why| {
+            format!("its disk here fails, and it is told so: {why}; `switchover` moves it to the other disk")
+        }));
         words.extend(Some(said).filter(|said| !said.is_empty()));
         // Until there is a copy again.
         words.extend(self.participants.last_fault().filter(|_| self.session.state() != State::Protected));
@@ -52,11 +56,12 @@ impl PrimaryGuest {
         status.committed = status.acked;
         status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
         status.takeover = self.takeover;
+        let disk = self.disk();
         let is_on_its_way = self.session.state() == State::Seeding;
         let full_sync = self.full_sync.as_ref().filter(|_| is_on_its_way);
         status.full_sync = full_sync.map(|sync| {
             let (disk_left_bytes, of_disk_bytes) =
-                self.participants.disk().map_or((Some(0), 0), |disk| disk.left_bytes());
+                disk.as_ref().map_or((Some(0), 0), |disk| (disk.left_bytes, disk.size_bytes));
             FullSyncStatus {
                 limit_bytes_per_s: self.sync_rate.as_ref().map(SyncRate::bytes_per_s),
                 disk_left_bytes,
@@ -64,7 +69,17 @@ impl PrimaryGuest {
                 ..sync.status(self.description.page_count, now)
             }
         });
+        status.disk = disk.map(|disk| DiskStatus {
+            bytes: disk.size_bytes,
+            behind_bytes: Some(disk.behind_bytes),
+            fault: disk.fault.unwrap_or_default(),
+        });
         self.fill_colo(status, now);
+    }
+
+    /// How the guest's disk stands here.
+    fn disk(&self) -> Option<DiskStanding> {
+        self.participants.disk().map(DiskParticipant::standing)
     }
 
     fn fill_colo(&self, status: &mut GuestStatus, now: Time) {
@@ -95,5 +110,8 @@ impl PrimaryGuest {
         self.meter.in_flight(in_flight, self.unacked.bytes(self.session.acked(), in_flight));
         self.meter.unheld_cards(self.output.unheld().len());
         self.meter.set_live(self.session.live_base().is_some());
+        if let Some(disk) = self.disk() {
+            self.meter.disk(Some(disk.behind_bytes), disk.fault.is_some());
+        }
     }
 }

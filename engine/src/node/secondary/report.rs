@@ -41,6 +41,7 @@ impl SecondaryGuest {
                     self.meter.committed((cx.now() - since).into());
                 }
                 self.last_commit = Some(cx.now());
+                self.disk_fault = None;
                 self.copy.iter().for_each(|copy| copy.committed(epoch));
                 self.handle(Input::Committed { epoch }, cx);
             }
@@ -54,6 +55,10 @@ impl SecondaryGuest {
             Report::CommitFailed { epoch, error } => {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");
                 self.handle(Input::CommitFailed { epoch }, cx);
+            }
+            Report::DiskFails { error } => {
+                self.disk_fault = Some(error);
+                return;
             }
             Report::DiskSay { generation, epoch, say } => {
                 if let Some(guest) = cx.number_of(&self.peer, &self.name) {

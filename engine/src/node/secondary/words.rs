@@ -1,7 +1,7 @@
 //! Reports about a guest held here: to the log and the metrics when something changes, to `status` on request.
 
 use super::SecondaryGuest;
-use crate::control::status::{GuestStatus, KeptStatus};
+use crate::control::status::{DiskStatus, GuestStatus, KeptStatus};
 use crate::control::{GuestRole, GuestState};
 use crate::guest::Work;
 use crate::node::status::{loss_name, record_words, secondary_reason};
@@ -60,6 +60,9 @@ impl SecondaryGuest {
             false => self.description.page_count * PAGE_SIZE as u64,
         };
         self.meter.holds(image_bytes, self.inbox_bytes as u64);
+        if !self.description.disks_bytes.is_empty() {
+            self.meter.disk(None, self.disk_fault.is_some());
+        }
     }
 
     /// Adds what only this role knows.
@@ -73,6 +76,14 @@ impl SecondaryGuest {
             let why = self.delay.iter().map(|why| format!("; it failed: {why}"));
             status.reason.extend(why.chain(self.saved.iter().map(|advice| format!("; {advice}"))));
         }
+        if let Some(why) = &self.disk_fault {
+            status.reason = format!("the guest's disk here does not follow it: {why}");
+        }
+        status.disk = self.description.disks_bytes.first().map(|bytes| DiskStatus {
+            bytes: *bytes,
+            behind_bytes: None,
+            fault: self.disk_fault.clone().unwrap_or_default(),
+        });
         if self.session.awaits_fencing() {
             status.reason.clone_from(&self.fence_words);
         }
