@@ -49,6 +49,9 @@ struct Arguments {
     /// Guests may run twice in all seeds or in none; otherwise they may in one of four.
     #[arg(long)]
     copies: Option<bool>,
+    /// Guests have disks in all seeds or in none; otherwise they do in one of five of those in which they run once.
+    #[arg(long)]
+    disks: Option<bool>,
     /// Hear this judge alone.
     #[arg(long)]
     judge: Option<String>,
@@ -69,7 +72,8 @@ fn main() -> ExitCode {
     let judges = Mutant::ALL.into_iter().flat_map(|(_, invariants)| invariants.iter().copied());
     let alone = arguments.judge.map(|name| find(judges, &name));
     let (hears_all, copies, traced) = (arguments.hear_all, arguments.copies, arguments.trace);
-    let options = Options { mutant, alone, hears_all, copies, traced, ..Options::default() };
+    let disks = arguments.disks;
+    let options = Options { mutant, alone, hears_all, copies, disks, traced, ..Options::default() };
     match (arguments.seed, arguments.seeds) {
         (Some(seed), _) => tell(&run_seed(seed, options)),
         (None, Some(seeds)) if arguments.all => tell_all(seeds, options),

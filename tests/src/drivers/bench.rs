@@ -17,7 +17,8 @@ use understudy::guest::{
 use understudy_checkpoint::domain::Source;
 use understudy_checkpoint::epoch::Limits;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_session::EpochKind;
+use understudy_session::primary::Capture;
+use understudy_session::{EpochKind, Time};
 
 /// Most work that waits for a receive thread, as in the engine.
 pub(super) const WORK_MAX: usize = 16;
@@ -30,6 +31,15 @@ pub(super) enum Order {
     LeaveAlone,
 }
 
+/// A capture, as it was ordered.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) generation: Generation,
+    pub(super) epoch: Epoch,
+    pub(super) capture: Capture,
+    pub(super) ordered_at: Time,
+}
+
 /// A guest that runs here.
 pub(super) struct Capturing {
     pub(super) guest: GuestId,
@@ -37,6 +47,8 @@ pub(super) struct Capturing {
     /// `None` once its thread has died.
     pub(super) work: Option<Box<SteppedCapture>>,
     pub(super) orders: VecDeque<Order>,
+    /// What a full sync was ordered as that waits.
+    pub(super) waits: Option<Taken>,
     /// Whether an event for it is on the agenda.
     pub(super) scheduled: bool,
     pub(super) reporter: Reporter,
@@ -135,6 +147,7 @@ impl Workers for SimWorkers {
             domain,
             work: Some(Box::new(work)),
             orders: VecDeque::new(),
+            waits: None,
             scheduled: false,
             reporter: reporter.clone(),
             participants,

@@ -69,6 +69,10 @@ impl Cluster {
         for step in &steps {
             self.state_fact(guest, &Fact::Stepped { host, generation, by_copy, step: *step });
         }
+        if !steps.is_empty() && self.settings.disks {
+            let state = domain.get().state;
+            self.state_fact(guest, &Fact::Knows { state });
+        }
         steps.len()
     }
 

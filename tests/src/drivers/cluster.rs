@@ -117,6 +117,9 @@ impl Cluster {
             };
             if at > self.now {
                 self.now = at;
+                if self.settings.disks {
+                    self.hosts.iter().for_each(|host| host.yard.get().machine.is_now(at));
+                }
                 self.hosts.iter_mut().for_each(|host| host.timeouts_in_a_row = 0);
             }
             self.handle_next(at);

@@ -2,7 +2,7 @@
 
 use super::HostId;
 use super::frame::Frame;
-use super::guest::{State, Step};
+use super::guest::{State, Step, WORDS};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{Record, Span, Time};
 
@@ -27,6 +27,8 @@ pub enum Fact {
         /// When it was ordered. The guest may have hung since.
         ordered_at: Time,
     },
+    /// A guest with a disk has become this.
+    Knows { state: State },
     /// A guest, or a copy of it, has taken a step.
     Stepped { host: HostId, generation: Generation, by_copy: bool, step: Step },
     /// A copy is set to `epoch`, and is this; `image` is what it was set to.
@@ -62,6 +64,8 @@ pub enum Fact {
         generation: Generation,
         state: State,
     },
+    /// A guest runs on its disk from here on, with this memory or from nothing; this is on the disk.
+    RunsOnDisk { host: HostId, memory: Option<State>, content: [u64; WORDS] },
     /// A guest that its engine left behind continues in `generation` under a new engine.
     Adopted { host: HostId, generation: Generation },
     /// A host learnt of a generation from the witness.
@@ -123,6 +127,8 @@ pub struct HostView {
     pub is_primary: bool,
     /// The image held here, unless a full sync is still filling it.
     pub image: Option<Image>,
+    /// What is on the guest's disk here, where an image is held.
+    pub disk: Option<[u64; WORDS]>,
     /// Since when the guest has been suspended here although it should run.
     pub still_since: Option<Time>,
     /// `Some` if the engine reports the guest as protected, with the time of its last commit.

@@ -12,12 +12,13 @@
 mod source;
 
 use super::card::Card;
+use super::disk::{SECTORS, Sector, SimDisk};
 use super::frame::Frame;
 use super::harm::Trouble;
 use super::port::SharedPort;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{BoxedSource, Heard, HeldOutput, HostError, Machine, Replica};
+use understudy::guest::{BoxedSource, DiskParticipant, Heard, HeldOutput, HostError, Machine, Replica};
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::pages::DirtyBitmap;
@@ -25,7 +26,7 @@ use understudy_checkpoint::{Epoch, Generation, Pfn};
 use understudy_lab::Port;
 
 /// Pages of guest memory; each holds one word.
-pub const WORDS: usize = 8;
+pub const WORDS: usize = SECTORS;
 
 /// The complete state of a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,8 @@ pub struct State {
     pub counter: u64,
     /// Each step writes one word.
     pub words: [u64; WORDS],
+    /// What it knows of its disk, if it has one: a sector in each page.
+    pub sectors: [Sector; WORDS],
 }
 
 impl State {
@@ -44,12 +47,25 @@ impl State {
 
     /// The state in an image; `None` if it is not such a guest's.
     pub fn of(image: &Image) -> Option<Self> {
-        let word = |bytes: &[u8]| Some(u64::from_le_bytes(*bytes.first_chunk()?));
-        let mut state = Self { counter: Self::counter_of(image.state())?, words: [0; WORDS] };
-        for (pfn, held) in state.words.iter_mut().enumerate() {
-            *held = word(&image.page(Pfn(pfn as u64))?[..])?;
+        let mut state = Self { counter: Self::counter_of(image.state())?, ..Self::blank() };
+        for pfn in 0..WORDS {
+            let page = image.page(Pfn(pfn as u64))?;
+            let word = |index: usize| Some(u64::from_le_bytes(*page[8 * index..].first_chunk()?));
+            state.words[pfn] = word(0)?;
+            state.sectors[pfn] = Sector { seen: word(1)?, under_way: word(2)?, kept: word(3)? };
         }
         Some(state)
+    }
+
+    /// That of a guest that begins.
+    pub fn blank() -> Self {
+        Self { counter: 0, words: [0; WORDS], sectors: [Sector::default(); WORDS] }
+    }
+
+    /// The words of a page.
+    fn page(&self, pfn: usize) -> [u64; 4] {
+        let Sector { seen, under_way, kept } = self.sectors[pfn];
+        [self.words[pfn], seen, under_way, kept]
     }
 
     /// The counter in a guest's state records.
@@ -59,7 +75,11 @@ impl State {
 
     /// All that it is, in short.
     pub fn digest(&self) -> u64 {
-        self.words.iter().fold(mix(self.counter), |digest, word| mix(digest ^ word))
+        let digest = self.words.iter().fold(mix(self.counter), |digest, word| mix(digest ^ word));
+        let known = self.sectors.iter().filter(|sector| **sector != Sector::default());
+        known.fold(digest, |digest, sector| {
+            mix(mix(digest ^ sector.seen) ^ sector.under_way.rotate_left(20) ^ sector.kept.rotate_left(40))
+        })
     }
 }
 
@@ -94,6 +114,8 @@ pub struct Wrongs {
     pub unlogged_while_copied: bool,
     /// Instead of being paused, its output passes.
     pub passes_instead_of_pausing: bool,
+    /// Its disk is cut when it runs again.
+    pub cuts_disk_late: bool,
 }
 
 /// A guest on a host.
@@ -158,6 +180,8 @@ pub struct Domain {
     pub card: Option<Card>,
     /// What comes for it is told to whoever wants to know.
     pub heard: Option<Arc<Heard>>,
+    /// Its disk, if it has one and is not gone.
+    pub disk: Option<SimDisk>,
     /// It runs beside its image, and is not the guest.
     pub is_copy: bool,
     /// An event for its next step is on the agenda.
@@ -187,7 +211,7 @@ impl SharedDomain {
             id,
             guest,
             host,
-            state: state.unwrap_or(State { counter: 0, words: [0; WORDS] }),
+            state: state.unwrap_or(State::blank()),
             dirty: 0,
             logs: false,
             paused: false,
@@ -214,6 +238,7 @@ impl SharedDomain {
             port: None,
             card: None,
             heard: None,
+            disk: None,
             is_copy: false,
             is_stepping: false,
             knob: 0,
@@ -289,6 +314,10 @@ impl Domain {
         } else if self.logs {
             self.dirty |= 1 << word;
         }
+        if let Some(disk) = &mut self.disk {
+            let touched = disk.used(&mut self.state.sectors, self.state.counter, mix(chance));
+            self.dirty |= if self.logs { touched } else { 0 };
+        }
         let says = self.state.digest();
         let sends = !chance.is_multiple_of(4);
         self.steps.push(Step { from, to: says, request, sent: sends.then_some(self.state.counter) });
@@ -310,6 +339,14 @@ impl Domain {
         }
         self.follows_request();
         is_unlogged
+    }
+
+    /// For a mutant: it writes to its disk between the capture of its state and the cut.
+    fn writes_late(&mut self) {
+        let draw = mix(self.state.digest());
+        if let Some(disk) = &mut self.disk {
+            self.dirty |= disk.writes_late(&mut self.state.sectors, draw);
+        }
     }
 
     /// It answers what comes for it: its card, and what tells of that.
@@ -411,6 +448,9 @@ impl Machine for SharedDomain {
         if let (Some(heard), Some(card)) = (heard, card) {
             heard.hear(frame, |frame| card.put(frame));
         }
+    }
+    fn disk(&self) -> Option<Arc<dyn DiskParticipant>> {
+        self.get().disk.as_ref().map(|disk| disk.disk.clone() as Arc<dyn DiskParticipant>)
     }
     fn heard(&self) -> Option<Arc<Heard>> {
         self.get().heard.clone()

@@ -159,7 +159,11 @@ impl Cluster {
         } else {
             self.hosts[node].boots = silent;
             if silent {
-                self.hosts[node].yard.get().loses_power();
+                let mut yard = self.hosts[node].yard.get();
+                yard.loses_power();
+                if yard.has_disks {
+                    yard.machine.loses_power(&mut self.rng);
+                }
             }
             self.engine_ends(node);
             if !silent {

@@ -16,6 +16,7 @@ use super::harm::{Gaps, Harm};
 use super::mutant::Mutant;
 use super::names::{guest_name, name};
 use super::settings::{BUFFER_BYTES_MAX, Settings};
+use super::wrong_storage::Wrong;
 use super::yard::SharedYard;
 use super::{GUESTS, GuestId, HostId};
 use crossbeam::channel::{Receiver, unbounded};
@@ -97,6 +98,8 @@ pub struct Host {
     pub(super) told: [Option<Record>; GUESTS],
     /// Swaps that a mutant has pretended.
     pub(super) pretended: [u64; GUESTS],
+    /// What a mutant keeps of each guest's disk.
+    pub(super) wrong_disks: [Wrong; GUESTS],
 }
 
 /// Replaces times measured by this machine's clock, which differ between runs, by fixed ones.
@@ -275,6 +278,7 @@ impl Host {
             seen: [None; GUESTS],
             told: [None, None],
             pretended: [0; GUESTS],
+            wrong_disks: Default::default(),
         }
     }
 

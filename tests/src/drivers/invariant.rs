@@ -20,6 +20,8 @@ pub enum Invariant {
     Liveness,
     /// I7: no buffer passes its limit.
     Bounds,
+    /// I8: disk and memory stand at the same epoch.
+    Disk,
     /// S1: protecting a guest must not lose it.
     Durability,
     /// S2: a statement about protection is true now.

@@ -118,11 +118,29 @@ pub enum Mutant {
     WaitsForEver,
     /// What is heard on the second network is not acted upon.
     LifeUnheard,
+    /// A write to a disk is answered before it is in the open epoch's record.
+    ReplyBeforeRecord,
+    /// A disk is cut when the guest runs again.
+    DiskCutLate,
+    /// What is acked is forgotten, although the other disk does not have it yet.
+    ForgetAtAck,
+    /// A region is marked in the intent map after it was written.
+    IntentAfterWrite,
+    /// A full copy reads a disk without regard to the writes under way.
+    BulkWithoutRange,
+    /// Writes of an epoch go to the disk as they come.
+    ApplyBeforeWhole,
+    /// The guest may be asked for before all that is acked is on the disk.
+    SwapBeforeApplied,
+    /// The disk of a host that was taken over from is taken for what it was then.
+    ResyncFromOldPrimary,
+    /// Writes of an epoch go to the disk when it is whole, beside an image of the epoch before.
+    MergeEpochs,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 51] = [
+    pub const ALL: [(Self, &'static [Invariant]); 60] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -174,6 +192,15 @@ impl Mutant {
         (Self::KeepsAll, &[Invariant::Bounds]),
         (Self::WaitsForEver, &[Invariant::Promptness]),
         (Self::LifeUnheard, &[Invariant::Patience]),
+        (Self::ReplyBeforeRecord, &[Invariant::Disk]),
+        (Self::DiskCutLate, &[Invariant::Disk]),
+        (Self::ForgetAtAck, &[Invariant::Disk]),
+        (Self::IntentAfterWrite, &[Invariant::Disk]),
+        (Self::BulkWithoutRange, &[Invariant::Disk]),
+        (Self::ApplyBeforeWhole, &[Invariant::Disk]),
+        (Self::SwapBeforeApplied, &[Invariant::Disk]),
+        (Self::ResyncFromOldPrimary, &[Invariant::Disk]),
+        (Self::MergeEpochs, &[Invariant::Disk]),
     ];
 
     /// Faults that a mutant needs to do harm. In its seeds they strike more often.
@@ -195,6 +222,7 @@ impl Mutant {
             Self::AckAfterTakeover => &[Kind::Stall, Kind::Hang, Kind::Force],
             Self::PassInsteadOfPause => &[Kind::Stall, Kind::Crash],
             Self::NoBackpressure => &[Kind::Hang, Kind::Starve],
+            Self::ForgetAtAck | Self::IntentAfterWrite | Self::ResyncFromOldPrimary => &[Kind::Crash],
             _ => &[],
         }
     }
@@ -215,6 +243,22 @@ impl Mutant {
                 | Self::GapUnseen
                 | Self::KeepsAll
                 | Self::WaitsForEver
+        )
+    }
+
+    /// Whether it does harm only where guests have disks.
+    pub fn needs_disks(self) -> bool {
+        matches!(
+            self,
+            Self::ReplyBeforeRecord
+                | Self::DiskCutLate
+                | Self::ForgetAtAck
+                | Self::IntentAfterWrite
+                | Self::BulkWithoutRange
+                | Self::ApplyBeforeWhole
+                | Self::SwapBeforeApplied
+                | Self::ResyncFromOldPrimary
+                | Self::MergeEpochs
         )
     }
 
@@ -244,6 +288,13 @@ impl Mutant {
                 aimed.push(Aimed { moment: Moment::Primary(State::Protected), after, fault: force });
                 let moment = Moment::Secondary(secondary::State::TakingOver);
                 aimed.push(Aimed { moment, after: Span(0), fault: slow });
+            }
+            // The copy's host ends between an ack and the commit that follows.
+            Self::ForgetAtAck => {
+                let moment = Moment::Secondary(secondary::State::Standing);
+                let back_after = Some(rng.span_us(10_000, 40_000));
+                let fault = Fault::Crash { node: 1, silent: rng.chance(50), back_after };
+                aimed.push(Aimed { moment, after: rng.span_us(5_000, 80_000), fault });
             }
             // The guest's host dies while its copy is the guest in clients' eyes.
             Self::ImageForCopy | Self::AnyTwin => {

@@ -33,7 +33,12 @@ impl Cluster {
     /// The operator starts a guest on a host.
     pub(super) fn start_here(&mut self, at: HostId, guest: GuestId) {
         self.note(at, || format!("the operator starts the {} guest here", names::guest_name(guest)));
-        let activated = self.hosts[at].yard.get().build(guest, None, Epoch(0));
+        let built = self.hosts[at].yard.get().build(guest, None, Epoch(0));
+        let activated = match built {
+            Ok(activated) => activated,
+            Err(why) => return self.note(at, || format!("it cannot be started: {why}")),
+        };
+        self.state_disks(at);
         if self.mutant == Some(Mutant::NoClaim) {
             activated.output.pass();
         }
@@ -53,8 +58,12 @@ impl Cluster {
             let domain = self.hosts[at].yard.get().domains[guest].clone();
             if domain.is_some_and(|domain| domain.get().gone) {
                 self.note(at, || format!("the toolstack starts the {} guest", names::guest_name(guest)));
-                self.hosts[at].yard.get().build(guest, None, Epoch(0));
-                self.steps_from_now(at, guest);
+                let built = self.hosts[at].yard.get().build(guest, None, Epoch(0));
+                self.state_disks(at);
+                match built {
+                    Ok(_) => self.steps_from_now(at, guest),
+                    Err(why) => self.note(at, || format!("it cannot be started: {why}")),
+                }
             }
         }
     }

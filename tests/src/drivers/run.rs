@@ -57,10 +57,23 @@ pub fn settings(rng: &mut Rng) -> Settings {
         autostarts: rng.chance(20),
         has_spare: false,
         witness_forgets: rng.chance(10),
+        disks: false,
         answers: None,
         modes: Default::default(),
         colo: ColoConfig::default(),
         metrics: metrics(),
+    }
+}
+
+/// What sets the chain for disks apart from that of all else.
+const DISKS: u64 = 0xD15C_D15C_D15C_D15C;
+
+/// In one seed of five guests have disks, of those where no guest runs twice: a guest with a disk does not. Such a guest ends with
+/// its engine, which serves its disk.
+fn draw_disks(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
+    let by_seed = rng.chance(20);
+    if settings.answers.is_none() && wanted.unwrap_or(by_seed) {
+        (settings.disks, settings.outlives) = (true, false);
     }
 }
 
@@ -151,8 +164,14 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
     let mut aimed = plan::aimed(&mut rng, &weights);
     let mut of_copies = Rng::new(seed ^ COPIES);
     let wanted = options.copies.or(options.mutant.map(Mutant::needs_copies));
-    draw_copies(&mut of_copies, &mut settings, wanted);
+    draw_copies(
+        &mut of_copies,
+        &mut settings,
+        wanted.or(options.disks.filter(|disks| *disks).map(|_| false)),
+    );
     settings.has_spare = Rng::new(seed ^ SPARE).chance(25);
+    let disks = options.disks.or(options.mutant.map(Mutant::needs_disks));
+    draw_disks(&mut Rng::new(seed ^ DISKS), &mut settings, disks);
     if let Some(mutant) = options.mutant {
         mutant.prepare(&mut settings, &mut rng, &mut aimed);
     }
@@ -290,11 +309,17 @@ pub fn plain_settings() -> Settings {
         autostarts: false,
         has_spare: false,
         witness_forgets: false,
+        disks: false,
         answers: None,
         modes: Default::default(),
         colo: ColoConfig::default(),
         metrics: metrics(),
     }
+}
+
+/// The same of a guest that has a disk.
+pub fn settings_with_disks() -> Settings {
+    Settings { disks: true, stands_by: false, ..plain_settings() }
 }
 
 /// The same of a guest that runs twice, of whose answers some differ.

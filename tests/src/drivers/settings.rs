@@ -42,6 +42,8 @@ pub struct Settings {
     pub scrubs: bool,
     /// Images are held by domains that stand by.
     pub stands_by: bool,
+    /// Guests have disks.
+    pub disks: bool,
     /// A host that comes back from a loss of power starts its guests anew.
     pub autostarts: bool,
     /// Guests answer what they are asked, and may run twice; of a hundred answers so many depend on a draw.

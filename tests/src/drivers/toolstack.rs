@@ -9,7 +9,9 @@ use super::port::SharedPort;
 use super::standing::SimStanding;
 use super::yard::{SHORT, SharedYard};
 use std::sync::Arc;
-use understudy::guest::{Host, HostCopy, HostError, NotBuilt, NotCopied, Replica, RunningGuest, Start};
+use understudy::guest::{
+    DisksError, HeldDisks, Host, HostCopy, HostError, NotBuilt, NotCopied, Replica, RunningGuest, Start,
+};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
@@ -30,6 +32,16 @@ impl Host for SharedYard {
         let standing = SimStanding::new(what.page_count, unseen, self.clone());
         yard.standing[guest_of(name)] = Some(standing.stand());
         Some(Box::new(standing))
+    }
+
+    fn disks(&self, name: &str, what: &Description) -> Result<HeldDisks, DisksError> {
+        if what.disks_bytes.is_empty() {
+            return Err(DisksError::Unsupported);
+        }
+        let mut yard = self.get();
+        let guest = guest_of(name);
+        yard.let_go(guest);
+        HeldDisks::open(&yard.machine.place(guest))
     }
 
     fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {

@@ -188,6 +188,7 @@ impl Cluster {
                 }
                 Said::CloseLink => self.close(LINK, at),
                 Said::Ack(guest, generation, epoch) => {
+                    self.wrong_ack(at, guest, generation, epoch);
                     let could_start = self.hosts[at].could_start(guest);
                     self.state_fact(guest, &Fact::AckSent { generation, epoch, could_start });
                 }

@@ -107,6 +107,8 @@ impl Host {
             && let Some(holding) = engine.bench.get().holding(guest)
         {
             view.image = image;
+            let yard = self.yard.get();
+            view.disk = image.filter(|_| yard.has_disks).and_then(|_| yard.machine.content(guest));
             view.work = (holding.waited_max, super::bench::WORK_MAX);
             let buffered = holding.work.as_ref().map_or(0, |work| work.receiver().buffered_bytes());
             view.buffered_bytes = (buffered, BUFFER_BYTES_MAX);

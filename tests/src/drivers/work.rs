@@ -1,14 +1,15 @@
 //! Does the work on an engine's benches: captures, encoding, receiving, activation.
 
-use super::bench::{Order, dies};
+use super::bench::{Order, Taken, dies};
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
-use super::guest::mix;
+use super::guest::{SharedDomain, mix};
 use super::host::Item;
 use super::mutant::Mutant;
 use super::rng::Rng;
 use super::{GuestId, HostId};
+use std::time::Duration;
 use understudy::guest::{CopyOrder, Report, Work};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::primary::Capture;
@@ -38,60 +39,62 @@ pub(super) fn time_of(work: &Work, rng: &mut Rng, slow: &mut bool) -> Span {
 }
 
 impl Cluster {
-    /// A capture thread carries out its next order. Epochs are made here.
+    /// A capture thread carries out its next order, or goes on with a full sync that waited. Epochs are made here.
     pub(super) fn captures(&mut self, at: HostId, slot: usize) {
         let Some(engine) = &self.hosts[at].engine else { return };
         let bench = engine.bench.clone();
-        let (order, mut work, domain, guest, participants) = {
+        let (next, mut work, domain, guest, participants) = {
             let mut bench = bench.get();
             let Some(Some(capturing)) = bench.captures.get_mut(slot) else { return };
             capturing.scheduled = false;
             let Some(work) = capturing.work.take() else { return };
-            let Some(order) = capturing.orders.pop_front() else {
-                capturing.work = Some(work);
-                return;
+            let next = match capturing.waits.take() {
+                Some(taken) => Ok(taken),
+                None => match capturing.orders.pop_front() {
+                    Some(order) => Err(order),
+                    None => return capturing.work = Some(work),
+                },
             };
-            (order, work, capturing.domain.clone(), capturing.guest, capturing.participants.clone())
+            (next, work, capturing.domain.clone(), capturing.guest, capturing.participants.clone())
         };
-        let taken = match order {
-            Order::Capture(mut order) => {
+        let (taken, waits) = match next {
+            Ok(taken) => (Some(taken), self.capturing(at, guest, &domain, taken.epoch, |_| work.go_on())),
+            Err(Order::Capture(mut order)) => {
                 let (generation, epoch, capture) = (order.generation, order.epoch, order.capture);
-                let ordered_at = order.now;
-                domain.get().captured = None;
-                domain.get().late_step = (self.mutant == Some(Mutant::CutAfterStep)).then(|| self.rng.bits());
-                // Drawn from what is there, so that no other draw changes.
-                let chance = mix(epoch.0 ^ domain.get().state.digest());
-                domain.get().step_ahead = Some(chance).filter(|chance| chance % 3 == 0);
-                if self.wrong_capture(&mut order, &work) && self.settings.scrubs {
-                    self.state_fact(guest, &Fact::BitsLost);
-                }
-                work.capture(order);
-                domain.get().late_step = None;
-                domain.get().step_ahead = None;
-                if std::mem::take(&mut domain.get().lost_bits_ahead) {
-                    self.state_fact(guest, &Fact::BitsLost);
-                }
-                self.state_steps(at, guest, &domain);
-                Some((generation, epoch, capture, ordered_at))
+                let taken = Taken { generation, epoch, capture, ordered_at: order.now };
+                let waits = self.capturing(at, guest, &domain, epoch, |cluster| {
+                    if cluster.wrong_capture(&mut order, &work) && cluster.settings.scrubs {
+                        cluster.state_fact(guest, &Fact::BitsLost);
+                    }
+                    work.capture(order)
+                });
+                (Some(taken), waits)
             }
-            Order::Resume => {
+            Err(Order::Resume) => {
                 work.resume();
-                None
+                (None, None)
             }
-            Order::Settle => {
+            Err(Order::Settle) => {
                 work.settle();
-                None
+                (None, None)
             }
             Order::LeaveAlone => {
                 work.leave_alone();
                 None
             }
         };
+        let life = self.hosts[at].life;
         if let Some(Some(capturing)) = bench.get().captures.get_mut(slot) {
             capturing.work = Some(work);
+            if waits.is_some() {
+                (capturing.waits, capturing.scheduled) = (taken, true);
+                let pause = self.rng.span_us(50, 3_000);
+                self.agenda.add(self.now + pause, Event::Captures { host: at, life, slot });
+            }
         }
-        if let Some((generation, epoch, capture, ordered_at)) = taken {
-            let is_captured = self.was_captured(at, guest, (generation, epoch), ordered_at);
+        if let Some(Taken { generation, epoch, capture, ordered_at }) = taken {
+            let is_captured =
+                waits.is_none() && self.was_captured(at, guest, (generation, epoch), ordered_at);
             let passes = self.mutant == Some(Mutant::PassAtSeed) && capture == Capture::Seed;
             if passes {
                 participants.pass();
@@ -99,10 +102,34 @@ impl Cluster {
             if is_captured && self.mutant == Some(Mutant::ReleaseBeforeAck) {
                 participants.release(epoch);
             }
-            let (life, pause) = (self.hosts[at].life, self.rng.span_us(10, 400));
+            let pause = self.rng.span_us(10, 400);
             self.agenda.add(self.now + pause, Event::Encodes { host: at, life, slot });
         }
         self.turn(at, Item::Nothing);
+    }
+
+    /// A part of a capture, with what the guest does meanwhile.
+    fn capturing(
+        &mut self,
+        at: HostId,
+        guest: GuestId,
+        domain: &SharedDomain,
+        epoch: Epoch,
+        does: impl FnOnce(&mut Self) -> Option<Duration>,
+    ) -> Option<Duration> {
+        domain.get().captured = None;
+        domain.get().late_step = (self.mutant == Some(Mutant::CutAfterStep)).then(|| self.rng.bits());
+        // Drawn from what is there, so that no other draw changes.
+        let chance = mix(epoch.0 ^ domain.get().state.digest());
+        domain.get().step_ahead = Some(chance).filter(|chance| chance % 3 == 0);
+        let waits = does(self);
+        domain.get().late_step = None;
+        domain.get().step_ahead = None;
+        if std::mem::take(&mut domain.get().lost_bits_ahead) {
+            self.state_fact(guest, &Fact::BitsLost);
+        }
+        self.state_steps(at, guest, domain);
+        waits
     }
 
     /// What capture threads do now and then while there is no order.
@@ -205,6 +232,8 @@ impl Cluster {
                 _ => None,
             };
             self.wrong_work(at, guest, &work, &mut replica);
+            let is_commit = matches!(work, Work::Commit(_));
+            self.wrong_before(at, guest, &work, replica.receiver().committed().is_some());
             let replica = match work {
                 Work::Commit(epoch) if std::mem::take(&mut self.hosts[at].commit_fails) => {
                     let replica = replica.take(Work::DropImage);
@@ -230,6 +259,7 @@ impl Cluster {
                     holding.look();
                 }
             }
+            self.wrong_after(at, guest, is_commit);
             self.copy_was_set(at, guest, slot);
             self.copy_steps_later(at, guest);
             if let Some(engine) = &mut self.hosts[at].engine {
@@ -293,6 +323,17 @@ impl Cluster {
         self.state_fact(guest, &Fact::CopySet { host: at, generation, epoch, state, image, runs });
     }
 
+    /// States what guests began on their disks.
+    pub(super) fn state_disks(&mut self, at: HostId) {
+        let began = std::mem::take(&mut self.hosts[at].yard.get().on_disks);
+        for (guest, memory) in began {
+            let content = self.hosts[at].yard.get().machine.content(guest);
+            if let Some(content) = content {
+                self.state_fact(guest, &Fact::RunsOnDisk { host: at, memory, content });
+            }
+        }
+    }
+
     /// The engine dies after the guest has been built.
     fn dies_activating(&mut self, at: HostId) {
         self.engine_ends(at);
@@ -301,6 +342,7 @@ impl Cluster {
     }
 
     fn was_activated(&mut self, at: HostId, guest: GuestId, generation: Generation) {
+        self.state_disks(at);
         let activated = std::mem::take(&mut self.hosts[at].yard.get().activated);
         for (it, state) in activated {
             debug_assert_eq!(it, guest, "one activation at a time");
@@ -335,6 +377,7 @@ impl Cluster {
                 (Thread::Capture, Some(capturing)) => {
                     capturing.work = None;
                     capturing.orders.clear();
+                    capturing.waits = None;
                     dies(&capturing.reporter, "capture");
                 }
                 (Thread::Encode, Some(capturing)) => {

@@ -3,8 +3,10 @@
 //! Not here: what the engine asks of them (`toolstack`).
 
 use super::card::Card;
+use super::disk::SimDisk;
 use super::fate::Stand;
 use super::guest::{SharedDomain, State, Wrongs};
+use super::machine::SimMachine;
 use super::mutant::Mutant;
 use super::names::guest_of;
 use super::settings::Settings;
@@ -46,6 +48,12 @@ pub struct Yard {
     pub dies_activating: bool,
     /// Takeovers that succeeded, to be stated as facts.
     pub activated: Vec<(GuestId, State)>,
+    /// Guests that began on their disks, from their memory's state or from nothing, to be stated as facts.
+    pub on_disks: Vec<(GuestId, Option<State>)>,
+    /// Guests have disks.
+    pub has_disks: bool,
+    /// The host's disks.
+    pub machine: SimMachine,
     pub(super) outputs: OutputMaker,
     pub(super) mutant: Option<Mutant>,
 }
@@ -71,6 +79,9 @@ impl SharedYard {
             activation_is_short: false,
             dies_activating: false,
             activated: Vec::new(),
+            on_disks: Vec::new(),
+            has_disks: settings.disks,
+            machine: SimMachine::new(host, mutant),
             outputs,
             mutant,
         })))
@@ -83,8 +94,14 @@ impl SharedYard {
 }
 
 impl Yard {
-    /// Builds a guest's domain.
-    pub fn build(&mut self, guest: GuestId, state: Option<State>, open: Epoch) -> RunningGuest {
+    /// Builds a guest's domain; says why not, if its disk cannot be used.
+    pub fn build(
+        &mut self,
+        guest: GuestId,
+        state: Option<State>,
+        open: Epoch,
+    ) -> Result<RunningGuest, String> {
+        let (disk, state) = self.opens_disk(guest, state)?;
         self.made += 1;
         let output = self.outputs.frames(open);
         let id = (self.made << 1) | self.host as u64;
@@ -93,14 +110,47 @@ impl Yard {
         domain.get().logs_all_writes = self.logs_all_writes && self.mutant != Some(Mutant::ScrubOff);
         domain.get().wrongs = self.wrongs();
         domain.get().open = open;
+        domain.get().disk = disk;
         self.gets_card(&domain);
         self.domains[guest] = Some(domain.clone());
-        RunningGuest {
+        Ok(RunningGuest {
             machine: Arc::new(domain.clone()),
             source: BoxedSource(Box::new(domain)),
             output,
             past: None,
             compared_bytes: 0,
+        })
+    }
+
+    /// The disk of a guest that is to begin, and what the guest is then: one that begins from nothing reads its disk.
+    fn opens_disk(
+        &mut self,
+        guest: GuestId,
+        state: Option<State>,
+    ) -> Result<(Option<SimDisk>, Option<State>), String> {
+        if !self.has_disks {
+            return Ok((None, state));
+        }
+        self.let_go(guest);
+        let disk = self.machine.open(guest)?;
+        let mut known = state.unwrap_or(State::blank());
+        let content = self.machine.content(guest).ok_or("it has no disk")?;
+        if state.is_none() {
+            for (sector, content) in known.sectors.iter_mut().zip(content) {
+                (sector.seen, sector.kept) = (content, content);
+            }
+        }
+        self.on_disks.push((guest, state));
+        Ok((Some(SimDisk::new(disk, &known.sectors, self.mutant)), Some(known)))
+    }
+
+    /// A guest that is gone uses its disk no more.
+    pub(super) fn let_go(&mut self, guest: GuestId) {
+        if let Some(domain) = &self.domains[guest] {
+            let mut domain = domain.get();
+            if domain.gone {
+                domain.disk = None;
+            }
         }
     }
 
@@ -110,6 +160,7 @@ impl Yard {
             passes_instead_of_pausing: self.mutant == Some(Mutant::PassInsteadOfPause),
             unmapped_is_empty: self.mutant == Some(Mutant::UnmappedIsEmpty),
             unlogged_while_copied: self.mutant == Some(Mutant::StagedOld),
+            cuts_disk_late: self.mutant == Some(Mutant::DiskCutLate),
         }
     }
 
@@ -189,19 +240,15 @@ impl Yard {
 
 impl SharedYard {
     /// Starts a guest from the state in its image.
-    pub(super) fn start(
-        &self,
-        start: &Start<'_>,
-        state: Option<State>,
-    ) -> Result<RunningGuest, &'static str> {
+    pub(super) fn start(&self, start: &Start<'_>, state: Option<State>) -> Result<RunningGuest, String> {
         let mut yard = self.get();
         let state = state.ok_or("no image is left")?;
         if yard.fails_to_start() {
-            return Err("the hypervisor refuses a record");
+            return Err("the hypervisor refuses a record".to_owned());
         }
         let guest = guest_of(start.name);
+        let activated = yard.build(guest, Some(state), start.open)?;
         yard.activated.push((guest, state));
-        let activated = yard.build(guest, Some(state), start.open);
         if let Some(domain) = &yard.domains[guest] {
             let mut domain = domain.get();
             (domain.settled, domain.mark) = (false, start.generation);

@@ -1,6 +1,7 @@
 //! The simulator's guest as a Source: suspending, log and pages, each with what may fail.
 
 use super::super::harm::Trouble;
+use super::super::machine::DISK_BYTES;
 use super::{SharedDomain, WORDS};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
@@ -9,14 +10,15 @@ use understudy_checkpoint::{PageEntry, PageType, Pfn};
 
 impl Source for SharedDomain {
     fn describe(&mut self) -> Result<Description, DomainError> {
+        let domain = self.get();
         Ok(Description {
             kind: GuestKind::Pvh,
             page_count: WORDS as u64,
             libxc_version: 3,
             xen_version: (4, 19),
-            config: super::super::names::guest_name(self.get().guest).as_bytes().to_vec(),
+            config: super::super::names::guest_name(domain.guest).as_bytes().to_vec(),
             static_records: Vec::new(),
-            disks_bytes: Vec::new(),
+            disks_bytes: domain.disk.iter().map(|_| DISK_BYTES).collect(),
         })
     }
 
@@ -115,7 +117,11 @@ impl Source for SharedDomain {
             let page = &mut staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)])[0];
             page.fill(0);
             if !unmapped {
-                page[..8].copy_from_slice(&domain.state.words[pfn as usize].to_le_bytes());
+                for (place, word) in
+                    page.as_chunks_mut::<8>().0.iter_mut().zip(domain.state.page(pfn as usize))
+                {
+                    *place = word.to_le_bytes();
+                }
             }
         }
         domain.steps_while_copied();
@@ -143,6 +149,9 @@ impl Source for SharedDomain {
         into.libxc.extend_from_slice(&domain.state.counter.to_le_bytes());
         if let Some(chance) = domain.late_step {
             domain.step(chance | 1);
+        }
+        if domain.wrongs.cuts_disk_late {
+            domain.writes_late();
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod atomicity;
 mod authority;
 mod bounds;
 mod copies;
+mod disk;
 mod durability;
 mod meeting;
 mod output_commit;
@@ -31,6 +32,7 @@ pub struct Judges {
     durability: durability::Durability,
     copies: copies::Copies,
     promptness: promptness::Promptness,
+    disk: disk::Disk,
     lonely: alone::Alone,
     meeting: meeting::Meeting,
     patience: patience::Patience,
@@ -73,6 +75,7 @@ impl Judges {
             self.durability.see(fact),
             self.copies.see(fact),
             self.patience.see(at, fact),
+            self.disk.see(fact),
             readiness::see(fact),
             if self.has_witness { Ok(()) } else { self.lonely.see(fact) },
         ];
@@ -96,6 +99,7 @@ impl Judges {
         let verdicts = [
             self.atomicity.look(views),
             self.authority.look(views),
+            self.disk.look(views),
             self.meeting.look(at, views),
             bounds::look(views),
             progress::look(at, views),
