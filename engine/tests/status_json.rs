@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
-    CertificateStatus, ColoStatus, CopiedAhead, DiskStatus, ExportState, ExportStatus, FORMAT, FencedHostStatus, FencingStatus, FullSyncStatus, GuestStatus, KeptEpoch, KeptStatus, MaintenanceStatus, PageCounts, PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles, SpareStatus, Takeover, WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
+    CertificateStatus, ColoStatus, CopiedAhead, DiskStatus, ExportState, ExportStatus, FORMAT,
+    FencedHostStatus, FencingStatus, FullSyncStatus, GuestStatus, KeptEpoch, KeptStatus, MaintenanceStatus,
+    PageCounts, PathStatus, PauseCalls, PauseParts, PeerStatus, Quantiles, SpareStatus, Takeover,
+    WaitingStatus, WatchdogState, WitnessKind, WitnessStatus,
 };
 use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
@@ -84,7 +87,18 @@ fn whole() -> Status {
             disk_left_bytes: Some(0),
             of_disk_bytes: 8 << 30,
         }),
-    1180, 131_072, 1_764_540_000_000, 20, 256, 30, 4, 8, DiskStatus, Done, ExportState, ExportStatus, KeptEpoch, KeptStatus, Some, String, at_ms, behind_bytes, bytes, disk, epoch, epochs, export, fault, g1, into, kept, new, path, reason, root, save, state, vec,
+        disk: Some(DiskStatus { bytes: 8 << 30, behind_bytes: Some(131_072), fault: String::new() }),
+        kept: KeptStatus {
+            epochs: vec![KeptEpoch { epoch: 1180, at_ms: 1_764_540_000_000 }],
+            bytes: 4 << 20,
+        },
+        export: Some(ExportStatus {
+            path: "/root/g1.save".into(),
+            epoch: Some(1180),
+            bytes: 256 << 20,
+            state: ExportState::Done,
+            reason: String::new(),
+        }),
         colo: ColoStatus {
             mode: "auto".into(),
             live: true,

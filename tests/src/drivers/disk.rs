@@ -55,7 +55,7 @@ fn is_forced(write: u64) -> bool {
 
 /// A guest writes for a while, and then it does not: a chunk that is forgotten is not always written again soon.
 fn writes_at(counter: u64) -> bool {
-    counter / 32 % 2 == 0
+    (counter / 32).is_multiple_of(2)
 }
 
 /// Where a guest's sector is.

@@ -15,6 +15,7 @@ pub type Breach = (HostId, u64, u64);
 /// Something that happened to a guest. `host` is where it happened, `generation` the guest's generation at the time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the comment above explains the fields")]
+#[expect(clippy::large_enum_variant, reason = "one is told at a time, and judged at once")]
 pub enum Fact {
     /// A guest begins from nothing in this generation, its claim being confirmed.
     Began { host: HostId, generation: Generation },
