@@ -33,8 +33,8 @@ fn power_and_processes_may_end_and_the_link_break_at_any_time_of_the_first_three
         .flat_map(|node| [true, false].map(|silent| Fault::Crash { node, silent, back_after: back }));
     let faults = crashes.chain([Fault::Reset { channel: LINK }, Fault::CommitFails { host: B }]);
     for (place, fault) in faults.enumerate() {
-        // One fault after the odd events, the next one after the even ones.
-        for event in (1 + place as u64 % 2..=events).step_by(2) {
+        // Each event has one fault of four after it, and each fault every fourth event.
+        for event in (1 + place as u64 % 4..=events).step_by(4) {
             if let Some(violation) = strike_after(seed, &settings, event, fault, None) {
                 panic!("{fault:?} after event {event}: {violation}");
             }
@@ -48,7 +48,7 @@ fn the_power_of_both_hosts_may_end_one_after_the_other_in_both_orders() {
     let events = events_until(Epoch(3), seed, &settings);
     let power = |node, back| Fault::Crash { node, silent: true, back_after: Some(Span::from_ms(back)) };
     for (first, second) in [(A, B), (B, A)] {
-        for (place, event) in (1..=events).enumerate() {
+        for (place, event) in (1..=events).step_by(3).enumerate() {
             let after = Span::from_ms([0, 1, 5, 40, 90, 150, 220][place % 7]);
             let (one, two) = (power(first, 100), power(second, 180));
             if let Some(violation) = strike_after(seed, &settings, event, one, Some((after, two))) {

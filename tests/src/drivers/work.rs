@@ -78,9 +78,9 @@ impl Cluster {
                 work.settle();
                 (None, None)
             }
-            Order::LeaveAlone => {
+            Err(Order::LeaveAlone) => {
                 work.leave_alone();
-                None
+                (None, None)
             }
         };
         let life = self.hosts[at].life;
