@@ -7,6 +7,7 @@ use rig::capture::{Capture, let_pass};
 use rig::scenario::{self, Guest};
 use rig::{Rig, ip, output as printed, wait_until_forwarding};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
@@ -34,15 +35,21 @@ struct Held {
 impl Held {
     /// Holding since the cut of epoch 0.
     fn new() -> Self {
+        let (tell, alarms) = channel();
+        let held = Self { alarms, ..Self::silent() };
+        held.output.on_alarm(move || {
+            let _ = tell.send(());
+        });
+        held.alarms.recv().unwrap();
+        held
+    }
+
+    /// The same, of which nobody hears alarms yet.
+    fn silent() -> Self {
         let rig = Rig::new();
         let output = attach(Start::Passing);
         output.cut(Epoch(0)).unwrap();
-        let (tell, alarms) = channel();
-        output.on_alarm(move || {
-            let _ = tell.send(());
-        });
-        alarms.recv().unwrap();
-        Self { rig, output, alarms }
+        Self { rig, output, alarms: channel().1 }
     }
 
     /// Waits until nothing is wrong any more.
@@ -164,6 +171,25 @@ fn a_filter_of_the_taps_queue() {
     let what = "tc qdisc replace dev us-vif1.0 root handle 1: htb default 1; \
                 tc filter add dev us-vif1.0 parent 1: protocol all prio 7 bpf bytecode '1,6 0 0 2' da";
     Held::new().assert_leaks(what, Breach::Diverted);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces"]
+fn a_panic_ends_no_thread_that_holds_output() {
+    let held = Held::silent();
+    let (is_first, name) = (AtomicBool::new(true), || std::thread::current().name().unwrap_or("").to_owned());
+    let (tell, alarms) = channel();
+    held.output.on_alarm(move || {
+        assert!(!(name() == "netbuf-guard" && is_first.swap(false, Ordering::Relaxed)), "as the test says");
+        let _ = tell.send(());
+    });
+    sh("tc filter del dev us-vif1.0 ingress");
+    held.wait_until_whole();
+    alarms.try_iter().for_each(drop);
+    sh("tc filter del dev us-vif1.0 ingress");
+    alarms.recv_timeout(HANG_GUARD).expect("the thread goes on and gives the next alarm");
+    held.wait_until_whole();
+    held.assert_holds_again("a panic");
 }
 
 #[test]

@@ -36,10 +36,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signals::Signals;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, sleep};
+use std::time::Duration;
 use understudy_checkpoint::Epoch;
 use wiring::Wiring;
+
+/// How long a thread that has panicked waits before it goes on: a panic that comes again and again must not take the processor.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The output of a guest's interfaces, held in this process.
 #[derive(Debug)]
@@ -145,7 +150,7 @@ impl OwnQueue {
         guard.remove(nics)?;
         self.stop();
         for thread in self.threads.drain(..) {
-            // None panics; if one did, its message has been printed.
+            // It has survived its panics.
             let _ = thread.join();
         }
         self.shared.drain();
@@ -154,7 +159,13 @@ impl OwnQueue {
 
     fn start(&mut self, name: &str, work: fn(&Shared)) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&shared))?;
+        // Its message is printed. Without the thread nothing would leave, or nobody would look after what holds output.
+        let work = move || {
+            while catch_unwind(AssertUnwindSafe(|| work(&shared))).is_err() {
+                sleep(AGAIN_AFTER);
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(work)?;
         self.threads.push(thread);
         Ok(())
     }
