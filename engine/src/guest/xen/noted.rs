@@ -8,8 +8,10 @@
 //! The loop does not wait for it. Whatever must not happen before the label is written waits separately
 //! (`node/primary/gate.rs`).
 
+use crate::guest::panic_words;
 use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, sleep};
 use std::time::Duration;
@@ -100,16 +102,22 @@ fn write_until_done(shared: &Weak<Shared>) {
             }
             inside.wanted
         };
-        match (shared.write)(generation) {
-            Ok(()) => {
+        // Without this thread the guest's output would wait for its mark for ever.
+        let written = catch_unwind(AssertUnwindSafe(|| (shared.write)(generation)));
+        let failed = match written {
+            Ok(written) => written.err().map(|error| error.to_string()),
+            Err(panic) => Some(panic_words(&*panic)),
+        };
+        match failed {
+            None => {
                 shared.inside.lock().written = generation;
                 shared.waker.wake();
             }
-            Err(error) => {
+            Some(error) => {
                 if !std::mem::replace(&mut is_said, true) {
                     let guest = &shared.guest;
                     tracing::error!(
-                        guest, %generation, %error,
+                        guest, %generation, error,
                         "The guest is not marked with its generation, so a restarted engine would not know it again; \
                          tried again until it is"
                     );
@@ -142,6 +150,7 @@ mod tests {
         let refusals = AtomicU32::new(20);
         let write =
             move |_| match refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) {
+                Ok(10) => panic!("as the test says"),
                 Ok(_) => Err(StoreError::Closed),
                 Err(_) => Ok(()),
             };

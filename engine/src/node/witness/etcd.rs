@@ -13,11 +13,12 @@
 
 use super::{WitnessClient, WitnessEvent};
 use crate::etcd::{EtcdError, Records};
-use crate::guest::LoopWaker;
+use crate::guest::{LoopWaker, panic_words};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Token;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_session::lease::{LeaseReply, LeaseRequest};
@@ -44,7 +45,7 @@ struct Question {
     what: Ask,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Ask {
     Ping,
     About { guest: String, request: WitnessRequest },
@@ -75,6 +76,8 @@ enum Answer {
 enum Failure {
     /// No thread was free in time.
     Late,
+    /// The request panicked.
+    Panicked,
     Etcd(EtcdError),
 }
 
@@ -227,29 +230,38 @@ fn serve(records: &Records, questions: &Receiver<Question>, answers: &Sender<Ans
         let answer = if asked.elapsed() > WAITING_MAX {
             Answer::Failed { what, why: Failure::Late }
         } else {
-            match what {
-                Ask::Ping => match records.ping() {
-                    Ok(()) => Answer::Pong,
-                    Err(why) => Answer::Failed { what: Ask::Ping, why: Failure::Etcd(why) },
-                },
-                Ask::Lease { host, request } => match records.lease_answer(&host, &request) {
-                    Ok(reply) => Answer::LeaseReply { host, request, reply },
-                    Err(why) => {
-                        Answer::Failed { what: Ask::Lease { host, request }, why: Failure::Etcd(why) }
-                    }
-                },
-                Ask::About { guest, request } => match records.answer(&guest, &request) {
-                    Ok(reply) => Answer::Reply { guest, request, reply },
-                    Err(why) => {
-                        Answer::Failed { what: Ask::About { guest, request }, why: Failure::Etcd(why) }
-                    }
-                },
-            }
+            answered(what, |what| ask(records, what))
         };
         if answers.send(answer).is_err() {
             return;
         }
         waker.wake();
+    }
+}
+
+/// A panic is a failure of one request. Without an answer it would count as under way for ever.
+fn answered(what: Ask, ask: impl FnOnce(Ask) -> Answer) -> Answer {
+    let failed = what.clone();
+    catch_unwind(AssertUnwindSafe(|| ask(what))).unwrap_or_else(|panic| {
+        tracing::error!(message = panic_words(&*panic), "A request to etcd panicked; it is repeated");
+        Answer::Failed { what: failed, why: Failure::Panicked }
+    })
+}
+
+fn ask(records: &Records, what: Ask) -> Answer {
+    match what {
+        Ask::Ping => match records.ping() {
+            Ok(()) => Answer::Pong,
+            Err(why) => Answer::Failed { what: Ask::Ping, why: Failure::Etcd(why) },
+        },
+        Ask::Lease { host, request } => match records.lease_answer(&host, &request) {
+            Ok(reply) => Answer::LeaseReply { host, request, reply },
+            Err(why) => Answer::Failed { what: Ask::Lease { host, request }, why: Failure::Etcd(why) },
+        },
+        Ask::About { guest, request } => match records.answer(&guest, &request) {
+            Ok(reply) => Answer::Reply { guest, request, reply },
+            Err(why) => Answer::Failed { what: Ask::About { guest, request }, why: Failure::Etcd(why) },
+        },
     }
 }
 
@@ -321,5 +333,16 @@ impl WitnessClient for EtcdWitness {
 
     fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_panics_is_answered() {
+        let answer = answered(Ask::Ping, |_| panic!("as the test says"));
+        assert!(matches!(answer, Answer::Failed { what: Ask::Ping, why: Failure::Panicked }), "{answer:?}");
     }
 }
