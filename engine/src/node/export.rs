@@ -12,11 +12,12 @@
 use super::guests::Guests;
 use super::inbound::GuestName;
 use crate::control::status::{ExportState, ExportStatus, GuestStatus};
-use crate::guest::{ReadError, ReadPart, ReadRequest};
+use crate::guest::{ReadError, ReadPart, ReadRequest, panic_words};
 use crate::output_file::{Allow, OutputError, write_to};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
@@ -55,6 +56,9 @@ enum Unwritten {
     Read(#[from] ReadError),
     #[error("the guest is not held here any more")]
     Gone,
+    /// It would count as being written for ever.
+    #[error("an internal error: {0}; please report it, with the log")]
+    Panicked(String),
 }
 
 /// The last export of each guest, as it stands.
@@ -117,6 +121,11 @@ fn is_unfinished(status: &Mutex<ExportStatus>) -> bool {
     status.lock().unwrap_or_else(PoisonError::into_inner).state == ExportState::Writing
 }
 
+fn caught(write: impl FnOnce() -> Result<(), Unwritten>) -> Result<(), Unwritten> {
+    catch_unwind(AssertUnwindSafe(write))
+        .unwrap_or_else(|panic| Err(Unwritten::Panicked(panic_words(&*panic))))
+}
+
 /// What the thread has.
 struct Export {
     guest: String,
@@ -130,7 +139,7 @@ struct Export {
 impl Export {
     fn run(self) {
         let Self { guest, path, status, .. } = &self;
-        match self.write(path) {
+        match caught(|| self.write(path)) {
             Ok(()) => {
                 tracing::info!(guest, path = %path.display(), "Exported");
                 set(status, |status| status.state = ExportState::Done);
@@ -203,5 +212,16 @@ enum Interrupted {
 impl From<io::Error> for Interrupted {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_why_a_file_was_not_written() {
+        let written = caught(|| panic!("as the test says"));
+        assert!(matches!(written, Err(Unwritten::Panicked(words)) if words == "as the test says"));
     }
 }
