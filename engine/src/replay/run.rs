@@ -249,9 +249,13 @@ fn play(
             return Err(ReplayError::Damaged { path: file.to_owned(), played: hold.played(), reason });
         }
         let gone = || ReplayError::Node(NodeError::Panicked);
-        let replay_stats = handle.replay_stats(GUEST).ok_or_else(gone)?;
         let status = status_of(handle).ok_or_else(gone)?;
-        if at_end && status.epoch.is_some() && status.acked == status.epoch {
+        let replay_stats = handle.replay_stats(GUEST).ok_or_else(gone)?;
+        let is_acked = status.epoch.is_some() && status.acked == status.epoch;
+        // The ack of an epoch may come sooner than the encode thread's word of what it has cost.
+        let is_counted =
+            replay_stats.first_copy.epochs + replay_stats.checkpoints.epochs >= replay_stats.acks;
+        if at_end && is_acked && is_counted {
             return Ok((replay_stats, status));
         }
         let now = (replay_stats.acks, status.link_bytes);
