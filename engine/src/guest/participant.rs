@@ -154,6 +154,13 @@ impl Participants {
         Self { all: self.all.iter().cloned().chain([cut]).collect(), disk: Some(disk) }
     }
 
+    /// The same without the guest's disk, whose files the guest needs where it is started again.
+    #[must_use]
+    pub fn without_disk(&self) -> Self {
+        let rest = self.all.len() - usize::from(self.disk.is_some());
+        Self { all: self.all[..rest].into(), disk: None }
+    }
+
     /// The guest's disk.
     pub fn disk(&self) -> Option<&dyn DiskParticipant> {
         self.disk.as_deref()

@@ -20,7 +20,9 @@ pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {
     match order {
         Order::Capture(order) if order.capture == Capture::Seed => rng.span_us(2_000, 25_000),
         Order::Capture(_) => rng.span_us(100, 1_500),
-        Order::Resume | Order::Settle | Order::LeaveAlone => rng.span_us(10, 200),
+        Order::Resume | Order::Settle => rng.span_us(10, 200),
+        // Not drawn, so that seeds are as they were before there was this order.
+        Order::LeaveAlone => Span::from_us(50),
     }
 }
 

@@ -53,7 +53,11 @@ impl PrimaryGuest {
 
     fn entered(&mut self, state: State, now: Time) {
         match (state, &self.protector) {
-            (State::Ended, _) => self.protector = None,
+            // Its disk may be needed by the guest that is started in its place.
+            (State::Ended, _) => {
+                self.protector = None;
+                self.participants = self.participants.without_disk();
+            }
             // One that cannot take the order is replaced, and with it all that it left in the guest's host.
             (State::Unprotected, Some(protector)) => _ = protector.leave_alone(),
             _ => {}
