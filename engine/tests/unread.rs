@@ -252,9 +252,19 @@ fn an_evacuation_that_cannot_say_anything_moves_every_guest() {
     }
 }
 
-/// A process that goes on, once it has said or begun what it does.
+/// A process that goes on, once it has said or begun what it does. It can be interrupted, also where these tests run in the background
+/// of a shell, which has what it starts there ignore that.
 fn begin(hosts: &Hosts, words: &[&str]) -> Running {
-    Running(hosts.ask("a", words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    let asked = hosts.ask("a", words);
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(asked.get_program()).args(asked.get_args());
+    for (name, value) in asked.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 #[test]
