@@ -49,7 +49,7 @@ struct Arguments {
     /// Guests may run twice in all seeds or in none; otherwise they may in one of four.
     #[arg(long)]
     copies: Option<bool>,
-    /// Guests have disks in all seeds or in none; otherwise they do in one of five of those in which they run once.
+    /// Guests have disks in all seeds in which they run once, or in none, as by default.
     #[arg(long)]
     disks: Option<bool>,
     /// Hear this judge alone.

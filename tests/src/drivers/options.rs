@@ -18,6 +18,6 @@ pub struct Options {
     pub scrubs: Option<bool>,
     /// Guests may run twice, or may not, whatever the seed says.
     pub copies: Option<bool>,
-    /// Guests have disks, or have none, whatever the seed says.
+    /// Guests have disks, or have none, as by default.
     pub disks: Option<bool>,
 }

@@ -65,14 +65,10 @@ pub fn settings(rng: &mut Rng) -> Settings {
     }
 }
 
-/// What sets the chain for disks apart from that of all else.
-const DISKS: u64 = 0xD15C_D15C_D15C_D15C;
-
-/// In one seed of five guests have disks, of those where no guest runs twice: a guest with a disk does not. Such a guest ends with
+/// Guests have disks where that is asked for and no guest runs twice: a guest with a disk does not. Such a guest ends with
 /// its engine, which serves its disk.
-fn draw_disks(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
-    let by_seed = rng.chance(20);
-    if settings.answers.is_none() && wanted.unwrap_or(by_seed) {
+fn choose_disks(settings: &mut Settings, wanted: bool) {
+    if settings.answers.is_none() && wanted {
         (settings.disks, settings.outlives) = (true, false);
     }
 }
@@ -171,7 +167,7 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
     );
     settings.has_spare = Rng::new(seed ^ SPARE).chance(25);
     let disks = options.disks.or(options.mutant.map(Mutant::needs_disks));
-    draw_disks(&mut Rng::new(seed ^ DISKS), &mut settings, disks);
+    choose_disks(&mut settings, disks.unwrap_or(false));
     if let Some(mutant) = options.mutant {
         mutant.prepare(&mut settings, &mut rng, &mut aimed);
     }
