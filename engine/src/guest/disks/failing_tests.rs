@@ -1,9 +1,9 @@
 //! Disks whose devices fail or are full, on either host: who is told, and what is not believed any more.
 
+use super::door::DiskAnswers;
 use super::files::{DiskFiles, DiskStorage};
 use super::full_copy::CopyPace;
 use super::place::DiskPlace;
-use super::worker::DiskAnswers;
 use super::{HeldDisks, LocalDisk};
 use crate::guest::disks::full_copy::CopyGoal;
 use crate::guest::participant::{CopyNext, CopyStep, DiskParticipant, Participant};
@@ -78,9 +78,17 @@ impl DiskAnswers for Answers {
     }
 }
 
-fn local(place: &DiskPlace) -> LocalDisk {
+/// The disk of a guest that was started here.
+fn started(place: &DiskPlace) -> LocalDisk {
     let pace = CopyPace { bytes_per_s: u64::MAX, near_chunks: 1 };
     LocalDisk::stepped(place, pace, Box::new(|| Time(0))).unwrap()
+}
+
+/// The disk of a guest that may run here.
+fn local(place: &DiskPlace) -> LocalDisk {
+    let disk = started(place);
+    disk.pass();
+    disk
 }
 
 /// Writes, and says whether that was done.
@@ -91,6 +99,51 @@ fn write(disk: &LocalDisk, sector: u64) -> bool {
     while disk.step() {}
     let answered = std::mem::take(&mut *answers.0.lock());
     answered.iter().any(|answer| answer.id == sector && answer.result.is_ok())
+}
+
+#[test]
+fn a_guest_started_where_another_host_runs_it_writes_nothing_and_its_disk_follows_again() {
+    let (here, there) = (host().1, host().1);
+    let disk = local(&here);
+    let mut held = HeldDisks::open(&there).unwrap();
+    copy(&disk, &mut held, 1).unwrap();
+    drop(held);
+    // The host came back from a loss of power, and has started the guest.
+    let stray = started(&there);
+    assert!(!write(&stray, 3), "its write waits");
+    stray.fence();
+    assert!(!write(&stray, 4), "its write waits");
+    drop(stray);
+    let mut held = HeldDisks::open(&there).unwrap();
+    copy(&disk, &mut held, 2).unwrap();
+}
+
+#[test]
+fn what_a_guest_wanted_before_it_might_run_here_is_done_once_it_may() {
+    let place = host().1;
+    let disk = started(&place);
+    let answers = Answers::default();
+    for sector in 0..3 {
+        let wish = DiskWish::Write { offset: sector * 512, data: vec![7; 512], is_forced: false };
+        disk.submit_to(DiskRequest { id: sector, wish }, Box::new(answers.clone()));
+    }
+    while disk.step() {}
+    assert!(answers.0.lock().is_empty());
+    disk.pass();
+    while disk.step() {}
+    let answered: Vec<_> = answers.0.lock().iter().map(|answer| (answer.id, answer.result.is_ok())).collect();
+    assert_eq!(answered, [(0, true), (1, true), (2, true)]);
+    assert!(write(&disk, 5));
+}
+
+#[test]
+fn a_label_that_cannot_say_whose_the_disk_is_keeps_the_guest_waiting_and_somebody_is_told() {
+    let (files, place) = host();
+    let disk = started(&place);
+    files.next_fails(Fault::Device);
+    disk.pass();
+    assert!(!write(&disk, 3), "its write waits");
+    assert!(disk.standing().fault.is_some(), "and somebody is told");
 }
 
 /// A full copy, which ends as this epoch.

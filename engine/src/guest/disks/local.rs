@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   guest ── submit ────────────────────────┐
+//!   loop ── pass, revive, fence ────────────┤
 //!   capture thread ── begin_copy, copy_on ──┼─► thread: one thing after the other
 //!   loop ── hear: Stand, Hashes, Applied ───┘
 //!   capture thread ── cut, end ─► Recording (a lock, no wait)
@@ -11,12 +12,13 @@
 //! The guest never waits for the link. The thread ends, and lets the files go, with the last handle. The simulator has no
 //! thread: what was asked waits until [`LocalDisk::step`], or until somebody asks for an answer, which comes behind it.
 
+use super::door::DiskAnswers;
 use super::error::LocalError;
 use super::full_copy::{CopyGoal, CopyPace, NEAR_CHUNKS};
 use super::place::DiskPlace;
 use super::recording::{CopyError, Full, Recording, WritesOf};
 use super::told::Told;
-use super::worker::{Ask, DiskAnswers, DiskClock, Worker};
+use super::worker::{Ask, DiskClock, Worker};
 use crate::guest::participant::{
     CopyStep, DiskParticipant, DiskStanding, Health, Participant, ParticipantError,
 };
@@ -128,6 +130,11 @@ impl LocalDisk {
         }
     }
 
+    fn set_door(&self, ask: Ask) {
+        // Without its thread nothing is served.
+        let _ = self.ask_behind(ask);
+    }
+
     fn ask<T>(&self, ask: impl FnOnce(Sender<Result<T, CopyError>>) -> Ask) -> Result<T, CopyError> {
         let (to, said) = bounded(1);
         if !self.ask_behind(ask(to)) {
@@ -192,15 +199,19 @@ impl Participant for LocalDisk {
         self.recording.acked(through);
     }
     fn pass(&self) {
+        self.set_door(Ask::Open);
         self.recording.stop();
         self.told.set_left(None);
     }
     fn fence(&self) {
         // The guest is suspended, and the next full copy overwrites this disk.
+        self.set_door(Ask::Shut);
         self.recording.stop();
         self.told.set_left(None);
     }
-    fn revive(&self) {}
+    fn revive(&self) {
+        self.set_door(Ask::Open);
+    }
     fn detach(&self) {}
     fn take_health(&self) -> Health {
         Health::default()

@@ -13,6 +13,7 @@
 //! * [`full_copy`] what is left to be read of a disk while its guest writes
 //! * [`past`] what the files say of it and of the other host's
 //! * [`local`] the disk of a guest that runs here, as its capture thread and the loop have it; [`worker`] serves it
+//! * [`door`] where a guest's requests wait until this host may serve them
 //! * [`told`] what the worker tells of the disk
 //! * [`held`] the disks of a guest whose copy is held here
 //!
@@ -20,6 +21,7 @@
 //!
 //! Not here: the rules and the formats (`docs/DISKS.md`).
 
+mod door;
 pub(in crate::guest) mod error;
 pub(in crate::guest) mod files;
 pub(in crate::guest) mod full_copy;
@@ -31,12 +33,13 @@ pub(in crate::guest) mod recording;
 mod told;
 mod worker;
 
+pub use door::DiskAnswers;
 pub use files::{DiskFiles, DiskStorage};
 pub use full_copy::CopyPace;
 pub use held::{DisksError, HeldDisks};
 pub use local::LocalDisk;
 pub use place::DiskPlace;
-pub use worker::{DiskAnswers, DiskClock};
+pub use worker::DiskClock;
 
 #[cfg(test)]
 mod failing_tests;

@@ -35,20 +35,20 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Of a disk that was recovered; its label says from here on that the guest runs here.
-    pub(super) fn new(
-        mut applier: Applier<DiskStorage>,
-        trust: Trust,
-        map: IntentFile<DiskStorage>,
-    ) -> Result<Self, ApplyError> {
+    /// Of a disk that was recovered.
+    pub(super) fn new(applier: Applier<DiskStorage>, trust: Trust, map: IntentFile<DiskStorage>) -> Self {
         let zero = Point { generation: Generation(0), epoch: Epoch(0) };
         let (generation, since) = match trust {
             Trust::Epoch(point) => (point.generation, point),
             Trust::Owned { generation, applied } => (generation, applied),
             Trust::Nothing => (zero.generation, zero),
         };
-        applier.own(generation)?;
-        Ok(Self { applier, map, generation, since, copying: None, copied: None, next_label: Time(0) })
+        Self { applier, map, generation, since, copying: None, copied: None, next_label: Time(0) }
+    }
+
+    /// The label says from here on that the guest runs here.
+    pub(super) fn own(&mut self) -> Result<(), ApplyError> {
+        self.applier.own(self.generation)
     }
 
     /// The disk.

@@ -3,7 +3,7 @@
 use super::place::DiskPlace;
 use super::{HeldDisks, LocalDisk};
 use crate::guest::disks::full_copy::CopyGoal;
-use crate::guest::participant::{CopyNext, CopyStep, DiskParticipant};
+use crate::guest::participant::{CopyNext, CopyStep, DiskParticipant, Participant};
 use parking_lot::Mutex;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -62,6 +62,7 @@ impl Running {
         };
         let devices = Devices { port: replies.clone(), disk: Some(disk.clone()) };
         let guest = LabGuest::start_under(Conditions::NONE, &config, devices).unwrap();
+        disk.pass();
         Self { guest, disk, replies, asked: 0 }
     }
 
@@ -193,6 +194,7 @@ fn a_copy_follows_epoch_by_epoch_and_the_guest_finds_its_memory_s_disk_there() {
     drop(held);
 
     let taken_over = Arc::new(LocalDisk::start(&place(directory.path(), "b"), u64::MAX).unwrap());
+    taken_over.pass();
     let devices = Devices { port: Arc::new(Replies::default()), disk: Some(taken_over) };
     let guest = LabGuest::restore_under(Conditions::NONE, image, devices).unwrap();
     wait("the comparison", || guest.is_compared());

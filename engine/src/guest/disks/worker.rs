@@ -1,14 +1,17 @@
 //! [`Worker`]: serves the disk of a guest that runs here, one thing after the other, by the rules of `understudy_disk::server`.
 //!
 //! ```text
-//!   guest's request ─► intent map ─► order ─► Recording ─► file ─► answer
+//!   guest's request ─► door ─► intent map ─► order ─► Recording ─► file ─► answer
 //!   begin_copy, copy_on ─► a chunk, in its turn among the requests ─► Recording
 //!   the other host's word: Stand, Hashes ─► what is left of the copy; Applied ─► ledger, label, intent map
 //! ```
 //!
+//! The [`door`](super::door) is shut until this host may run the guest. Until then the label does not say that it ran here.
+//!
 //! Not here: who asks, and on which thread ([`local`](super::local)); what becomes of the record
 //! ([`recording`](super::recording)), and what is left of a full copy ([`full_copy`](super::full_copy)).
 
+use super::door::{Asked, DiskAnswers, Door};
 use super::error::LocalError;
 use super::full_copy::{ANSWER_WAIT, CopyGoal, CopyPace, FullCopy, Step};
 use super::past::Past;
@@ -20,6 +23,7 @@ use crossbeam::channel::Sender;
 use std::sync::Arc;
 use understudy_checkpoint::time::Time;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_disk::apply::ApplyError;
 use understudy_disk::batch::{Content, Write};
 use understudy_disk::intent::Intent;
 use understudy_disk::label::Standing;
@@ -31,7 +35,7 @@ use understudy_disk::sync::hashes::hash;
 use understudy_disk::sync::plan::{Theirs, chunks_of};
 use understudy_disk::sync::talk::{Ask as Question, Say};
 use understudy_disk::words::Extent;
-use understudy_lab::{DiskAnswer, DiskFailed, DiskRequest, DiskWish, Inlet};
+use understudy_lab::{DiskAnswer, DiskFailed, DiskRequest, DiskWish};
 
 /// Chunks that the ledger tells apart by epoch: 16 MiB of them.
 const LEDGER_CHUNKS_MAX: usize = 256;
@@ -39,24 +43,16 @@ const LEDGER_CHUNKS_MAX: usize = 256;
 /// What is asked of the disk.
 pub(super) enum Ask {
     OfGuest(DiskRequest, Box<dyn DiskAnswers>),
+    /// This host may run the guest.
+    Open,
+    /// It may not, from here on.
+    Shut,
     /// Begins a full copy, which this epoch ends.
     BeginCopy(Generation, Epoch, Sender<Result<(), CopyError>>),
     /// Goes a step of it.
     Copy(CopyGoal, Sender<Result<CopyStep, CopyError>>),
     /// The other host says something, in or of this epoch.
     Heard(Epoch, Vec<u8>),
-}
-
-/// Takes the answers to a guest's requests.
-pub trait DiskAnswers: Send {
-    /// Takes one.
-    fn answer(&self, answer: DiskAnswer);
-}
-
-impl DiskAnswers for Inlet {
-    fn answer(&self, answer: DiskAnswer) {
-        Self::answer(self, answer);
-    }
 }
 
 /// The time since some moment.
@@ -96,6 +92,7 @@ pub(super) struct Worker {
     size_bytes: u64,
     past: Past,
     recording: Arc<Recording>,
+    door: Door,
     guest: Option<Box<dyn DiskAnswers>>,
     copy: Copying,
     /// What came of the last chunk that was read, and what for.
@@ -119,12 +116,13 @@ impl Worker {
         let before = chunks_of(&map.marked, size_bytes).map_err(LocalError::no_room)?;
         ledger.behind(&before, Epoch(0));
         let intent = Intent::new(map.marked).map_err(LocalError::no_room)?;
-        let past = Past::new(opened.applier, opened.trust, map.file).map_err(PlaceError::from)?;
+        let past = Past::new(opened.applier, opened.trust, map.file);
         Ok(Self {
             server: Server::new(NUMBER, intent, ledger),
             size_bytes,
             past,
             recording: Arc::new(Recording::default()),
+            door: Door::Shut(Vec::new()),
             guest: None,
             copy: Copying::No,
             read: None,
@@ -143,15 +141,13 @@ impl Worker {
     pub(super) fn take(&mut self, ask: Ask) {
         match ask {
             Ask::OfGuest(request, answers) => {
-                self.guest = Some(answers);
-                let id = request.id;
-                let (command, data) = self.command(request.wish);
-                self.with(|server, book| server.request(id, command, data, book));
-                self.act(false);
-                if let Ok(Command::Write { extent, .. }) = command {
-                    self.wrote(extent);
+                if let Some(asked) = self.door.enter((request, answers)) {
+                    self.serve(asked);
                 }
             }
+            // The guest waits for its disk if that fails; the next full copy tries again.
+            Ask::Open => _ = self.open_door(),
+            Ask::Shut => self.door.shut(),
             Ask::BeginCopy(generation, epoch, to) => {
                 // Who asked may have given up, here and below.
                 let _ = to.send(self.begin_copy(generation, epoch));
@@ -165,11 +161,38 @@ impl Worker {
         self.told.set_behind(self.server.ledger().lacking_max() * CHUNK_BYTES);
     }
 
+    fn serve(&mut self, (request, answers): Asked) {
+        self.guest = Some(answers);
+        let id = request.id;
+        let (command, data) = self.command(request.wish);
+        self.with(|server, book| server.request(id, command, data, book));
+        self.act(false);
+        if let Ok(Command::Write { extent, .. }) = command {
+            self.wrote(extent);
+        }
+    }
+
+    /// The label says that the guest runs here; then what waited comes first.
+    fn open_door(&mut self) -> Result<(), CopyError> {
+        if self.door.is_open() {
+            return Ok(());
+        }
+        let owned = self.past.own();
+        owned.map_err(|error| self.label_failed(&error))?;
+        self.door.open().into_iter().for_each(|asked| self.serve(asked));
+        Ok(())
+    }
+
+    fn label_failed(&self, error: &ApplyError) -> CopyError {
+        tracing::error!(%error, "The label of the guest's disk cannot be written");
+        self.told.set_fault(error);
+        CopyError::Label
+    }
+
     fn begin_copy(&mut self, generation: Generation, epoch: Epoch) -> Result<(), CopyError> {
-        self.past.begin_copy(generation, epoch).map_err(|error| {
-            tracing::error!(%error, "The label of the guest's disk cannot be written");
-            CopyError::Label
-        })?;
+        self.open_door()?;
+        let begun = self.past.begin_copy(generation, epoch);
+        begun.map_err(|error| self.label_failed(&error))?;
         self.copy = Copying::Asking { epoch, is_asked: false, heard: None };
         self.tell_left();
         self.recording.begin(epoch);
@@ -283,7 +306,7 @@ impl Worker {
                 self.server.applied(through, now);
                 self.act(false);
             }
-            Err(error) => tracing::error!(%error, "The label of the guest's disk cannot be written"),
+            Err(error) => _ = self.label_failed(&error),
         }
     }
 
