@@ -6,7 +6,6 @@ use understudy_session::Span;
 use understudy_session::primary::State;
 use understudy_tests::drivers::exhaustive::{events_until, strike_after};
 use understudy_tests::drivers::faults::Fault;
-use understudy_tests::drivers::judge::Invariant;
 use understudy_tests::drivers::network::LINK;
 use understudy_tests::drivers::pair::{A, B, Pair};
 use understudy_tests::drivers::run::settings_with_disks;
@@ -14,8 +13,6 @@ use understudy_tests::drivers::{Options, run_seed};
 
 /// Seeds that are run twice.
 const SAME_SEEDS: u64 = 10;
-/// Seeds that are run once, before the judge of I8 alone.
-const I8_SEEDS: u64 = 300;
 
 #[test]
 fn a_seed_with_disks_is_the_same_run_every_time() {
@@ -23,15 +20,6 @@ fn a_seed_with_disks_is_the_same_run_every_time() {
         let options = Options { disks: Some(true), traced: true, ..Options::default() };
         let lines = || run_seed(seed, options).trace.map(|trace| trace.lines);
         assert_eq!(lines(), lines(), "seed {seed}");
-    }
-}
-
-#[test]
-fn seeds_with_disks_hold_i8() {
-    for seed in 0..I8_SEEDS {
-        let options = Options { disks: Some(true), alone: Some(Invariant::Disk), ..Options::default() };
-        let outcome = run_seed(seed, options);
-        assert!(outcome.violation.is_none(), "seed {seed}: {:?}\n{:#?}", outcome.violation, outcome.faults);
     }
 }
 

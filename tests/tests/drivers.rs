@@ -43,6 +43,21 @@ fn a_seed_is_the_same_run_every_time() {
     }
 }
 
+/// Seeds with a guest that needs fencing. They are long.
+const FENCED_SEEDS: u64 = 40;
+
+#[test]
+fn a_guest_that_needs_fencing_runs_on_one_host_at_a_time_and_hosts_are_reset_for_it() {
+    let fences = Options { fences: Some(true), ..Options::default() };
+    let mut resets = 0;
+    for seed in 0..FENCED_SEEDS {
+        let outcome = run_seed(seed, fences);
+        assert!(outcome.violation.is_none(), "seed {seed}: {:?}\n{:#?}", outcome.violation, outcome.faults);
+        resets += usize::from(outcome.moments.contains(&Moment::Reset));
+    }
+    assert!(resets > 0, "no watchdog ran out");
+}
+
 #[test]
 fn every_node_may_crash_and_every_connection_break_after_each_event_of_the_first_three_epochs() {
     let seed = 1;

@@ -393,7 +393,7 @@ impl Node {
                 fingerprint: format!("{:#}", own.fingerprint()),
                 expires: own.expires_at().map(|at| at.as_secs()),
             }),
-            fencing: self.guests.fencing.status(self.cx.now),
+            fencing: self.guests.fencing_status(self.cx.now),
             peers: self.cx.links.peers(self.cx.now).map(peer).collect(),
             guests,
             waiting: self.discovery.waiting(|name| self.guests.sees_to(name)),

@@ -11,10 +11,11 @@ use super::context::Context;
 use super::fencing::Need;
 use super::guests::Guests;
 use super::inbound::GuestName;
+use crate::control::status::FencingStatus;
 use std::collections::BTreeSet;
 use understudy_link::{HoldReason, HoldRefusal};
-use understudy_session::NodeName;
 use understudy_session::lease::LeaseReply;
+use understudy_session::{NodeName, Time};
 
 impl Guests {
     /// One iteration: renews the lease as far as guests need it, tells them how it stands, and fences hosts whose guests wait.
@@ -39,6 +40,11 @@ impl Guests {
                 self.fencing.forget(host);
             }
         }
+    }
+
+    /// How this host's lease and watchdog stand; nothing if no guest needs them.
+    pub fn fencing_status(&self, now: Time) -> Option<FencingStatus> {
+        self.fencing.status(now)
     }
 
     /// What the guests need together.

@@ -49,9 +49,12 @@ struct Arguments {
     /// Guests may run twice in all seeds or in none; otherwise they may in one of four.
     #[arg(long)]
     copies: Option<bool>,
-    /// Guests have disks in all seeds in which they run once, or in none, as by default.
+    /// Guests have disks in all seeds in which they run once, or in none; otherwise in one of five.
     #[arg(long)]
     disks: Option<bool>,
+    /// The guest needs fencing in all seeds or in none; otherwise it does in one of fifty, which are long.
+    #[arg(long)]
+    fences: Option<bool>,
     /// Hear this judge alone.
     #[arg(long)]
     judge: Option<String>,
@@ -72,8 +75,8 @@ fn main() -> ExitCode {
     let judges = Mutant::ALL.into_iter().flat_map(|(_, invariants)| invariants.iter().copied());
     let alone = arguments.judge.map(|name| find(judges, &name));
     let (hears_all, copies, traced) = (arguments.hear_all, arguments.copies, arguments.trace);
-    let disks = arguments.disks;
-    let options = Options { mutant, alone, hears_all, copies, disks, traced, ..Options::default() };
+    let (disks, fences) = (arguments.disks, arguments.fences);
+    let options = Options { mutant, alone, hears_all, copies, disks, fences, traced, ..Options::default() };
     match (arguments.seed, arguments.seeds) {
         (Some(seed), _) => tell(&run_seed(seed, options)),
         (None, Some(seeds)) if arguments.all => tell_all(seeds, options),

@@ -64,6 +64,7 @@ impl Cluster {
     /// Two hosts and a witness at time 0. The first guest is started on the first host, the second on the second.
     pub fn new(rng: Rng, settings: Settings, options: Options) -> Self {
         let has_witness = settings.has_witness;
+        let is_fenced = settings.is_fenced;
         let takes_the_image = settings.colo.after_crash == AfterCrash::FromCommit;
         let mut cluster = Self {
             now: Time(0),
@@ -76,7 +77,8 @@ impl Cluster {
             settings,
             mutant: options.mutant,
             judges: [0, 1]
-                .map(|_| Judges::only(options.alone, has_witness, options.hears_all, takes_the_image)),
+                .map(|_| Judges::only(options.alone, has_witness, options.hears_all, takes_the_image))
+                .map(|judges| judges.fenced(is_fenced)),
             violation: None,
             events_handled: 0,
             asked: [0; GUESTS],
@@ -191,7 +193,9 @@ impl Cluster {
             }
         }
         let Some((at, order, event)) = self.agenda.pop() else { return };
-        let node = node_of(&event);
+        // A hung dom0 and what it does not look after are two things: a guest that needs fencing goes on.
+        let goes_on = self.settings.is_fenced && matches!(event, Event::Step { .. });
+        let node = node_of(&event).filter(|_| !goes_on);
         if let Some(until) = node.map(|node| self.nodes[node].hangs_until).filter(|until| *until > at) {
             self.agenda.put_off(until, order, event);
             return;
@@ -212,6 +216,10 @@ impl Cluster {
             Event::Beats => self.beats(),
             Event::Dial { channel } => self.dial(channel),
             Event::Straggler { host, guest, request } => self.witness_hears(None, host, guest, request),
+            Event::LateLease { host, of, request } => self.witness_hears_of_lease(None, host, of, request),
+            Event::LeaseWritten { life, of } => self.lease_written(life, of),
+            Event::RunsOut { host } => self.runs_out(host),
+            Event::Resets { host } => self.resets(host),
             Event::Step { host, guest, id } => self.step(host, guest, id),
             Event::Asks { guest } => self.client_asks(guest),
             Event::CopySteps { host, guest, id } => self.copy_steps(host, guest, id),
@@ -297,8 +305,13 @@ fn node_of(event: &Event) -> Option<usize> {
         | Event::BreachIsSeen { host, .. }
         | Event::Gone { host, .. }
         | Event::Finds { host, .. } => Some(*host),
-        Event::Straggler { .. } | Event::PersistEnds { .. } => Some(WITNESS),
+        Event::Straggler { .. }
+        | Event::LateLease { .. }
+        | Event::LeaseWritten { .. }
+        | Event::PersistEnds { .. } => Some(WITNESS),
         Event::Dial { .. }
+        | Event::RunsOut { .. }
+        | Event::Resets { .. }
         | Event::Beats
         | Event::Asks { .. }
         | Event::Strikes(_)

@@ -56,7 +56,10 @@ impl Cluster {
             Wire::Request(guest, request) => {
                 self.agenda.add(at, Event::Straggler { host: ENDS[channel][sender], guest, request });
             }
-            Wire::Reply(..) => {
+            Wire::LeaseRequest(of, request) => {
+                self.agenda.add(at, Event::LateLease { host: ENDS[channel][sender], of, request });
+            }
+            Wire::Reply(..) | Wire::LeaseReply(..) => {
                 let conn = self.net[channel].conn;
                 self.agenda.add(at, Event::Arrives { channel, conn, end: 1 - sender, wire });
             }
@@ -67,11 +70,15 @@ impl Cluster {
 
     /// What was lost with its connection; a request may have reached the witness's buffers all the same.
     fn lost(&mut self, channel: usize, sender: usize, wire: Wire) {
-        if let Wire::Request(guest, request) = wire
-            && self.rng.chance(50)
-        {
+        let host = ENDS[channel][sender];
+        let late = match wire {
+            Wire::Request(guest, request) => Event::Straggler { host, guest, request },
+            Wire::LeaseRequest(of, request) => Event::LateLease { host, of, request },
+            _ => return,
+        };
+        if self.rng.chance(50) {
             let at = self.now + self.rng.span_us(100, 90_000);
-            self.agenda.add(at, Event::Straggler { host: ENDS[channel][sender], guest, request });
+            self.agenda.add(at, late);
         }
     }
 
@@ -89,6 +96,10 @@ impl Cluster {
             Wire::Fin => self.goes_down(channel, end),
             Wire::Frame(bytes) => self.turn(node, Item::Frame(bytes)),
             Wire::Reply(guest, reply) => self.told(node, guest, reply),
+            Wire::LeaseRequest(of, request) => {
+                self.witness_hears_of_lease(Some((channel, conn)), ENDS[channel][0], of, request);
+            }
+            Wire::LeaseReply(of, reply) => self.told_of_lease(node, of, reply),
         }
     }
 

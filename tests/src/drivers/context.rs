@@ -12,6 +12,7 @@ use understudy::node::{Context, GuestName, Inbound, Numbers, SendQueue, Silence}
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, Lane, PacketFrame, encode};
+use understudy_session::lease::LeaseRequest;
 use understudy_session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
 
 /// A message that the engine sent in an iteration.
@@ -23,6 +24,8 @@ pub(super) enum Said {
     CloseLink,
     /// A request to the witness.
     Ask(GuestId, WitnessRequest),
+    /// A request to the witness about the lease of a host.
+    AskLease(NodeName, LeaseRequest),
     /// Records that the frames before tell that a copy has sent these.
     Told(GuestId, Generation, Epoch, Vec<GuestsFrame>),
     /// Records that the frames before contain this ack.
@@ -246,6 +249,12 @@ impl Context for SimContext {
 
     fn session_failed(&mut self, guest: &str, why: &str) {
         panic!("the session of {guest} on {} has failed: {why}", name(self.host));
+    }
+
+    fn ask_lease(&mut self, host: &NodeName, request: LeaseRequest) {
+        if self.witness_up {
+            self.said.push(Said::AskLease(host.clone(), request));
+        }
     }
 
     fn ask_witness(&mut self, guest: &str, request: WitnessRequest) {

@@ -4,7 +4,8 @@ use super::network::Wire;
 use super::{GuestId, HostId, faults::Fault};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use understudy_session::{Time, WitnessRequest};
+use understudy_session::lease::LeaseRequest;
+use understudy_session::{NodeName, Time, WitnessRequest};
 
 /// A future event.
 ///
@@ -28,6 +29,14 @@ pub enum Event {
     Dial { channel: usize },
     /// A request on a connection that is gone reaches the witness late.
     Straggler { host: HostId, guest: GuestId, request: WitnessRequest },
+    /// A request about the lease of a host reaches the witness late.
+    LateLease { host: HostId, of: NodeName, request: LeaseRequest },
+    /// The witness's write of a host's lease is done.
+    LeaseWritten { life: u64, of: NodeName },
+    /// The watchdog of a host runs out, unless it was set anew or stopped.
+    RunsOut { host: HostId },
+    /// A host is reset by its watchdog.
+    Resets { host: HostId },
     /// The guest takes a step.
     Step { host: HostId, guest: GuestId, id: u64 },
     /// A client asks the guest, if it answers.

@@ -225,6 +225,8 @@ pub enum Moment {
     CopyLives,
     /// An epoch is whole, and a copy is to stand still for it.
     CopyHalts,
+    /// The watchdog of a host resets it.
+    Reset,
 }
 
 /// A fault that waits for its moment.

@@ -1,6 +1,5 @@
 //! Faults, as they strike, and their end. Captures that fail for ever do so for ever.
 
-use super::GuestId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
@@ -8,6 +7,7 @@ use super::faults::{Amnesia, Fault};
 use super::harm::Trouble;
 use super::host::Item;
 use super::network::{ENDS, LINK, NODES, WITNESS};
+use super::{GuestId, HostId};
 use understudy::control::Wish;
 use understudy_session::{Span, Time};
 
@@ -174,6 +174,16 @@ impl Cluster {
         if let Some(span) = back_after {
             self.agenda.add(self.now + span, Event::Restarts { node });
         }
+    }
+
+    /// A host loses its power, whether or not it has an engine, and boots.
+    pub(super) fn loses_power(&mut self, host: HostId, boots_after: Span) {
+        if self.nodes[host].down {
+            self.hosts[host].boots = true;
+            self.hosts[host].yard.get().loses_power();
+            return self.engine_ends(host);
+        }
+        self.crash(host, true, Some(boots_after));
     }
 
     pub(super) fn restarts(&mut self, node: usize) {

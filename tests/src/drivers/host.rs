@@ -23,13 +23,14 @@ use crossbeam::channel::{Receiver, unbounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use understudy::config::{FindChanges, XenGuestConfig};
+use understudy::config::{FenceChoice, FindChanges, XenGuestConfig};
 use understudy::control::Wish;
 use understudy::guest::{Encoded, LoopWaker, OutputMaker, PauseTimes, Report, RunningGuest, RuntimeId};
 use understudy::node::{Glance, Guests, Inbound};
 use understudy_checkpoint::epoch::EpochPart;
+use understudy_session::lease::LeaseReply;
 use understudy_session::primary::Pacing;
-use understudy_session::{Mode, Record, Time, WitnessReply};
+use understudy_session::{Mode, NodeName, Record, Time, WitnessReply};
 
 /// Most frames that a host's queue holds.
 pub const FRAMES_MAX: usize = 512;
@@ -47,6 +48,7 @@ pub(super) enum Item {
     WitnessUp,
     WitnessDown,
     Reply(GuestId, WitnessReply),
+    LeaseReply(NodeName, LeaseReply),
     Frame(Vec<u8>),
     Found(GuestId, Box<RunningGuest>),
     Wish(GuestId, Wish),
@@ -66,6 +68,7 @@ pub(super) struct Engine {
     /// Reports that the loop has not handled.
     pub(super) reports: VecDeque<(RuntimeId, Report)>,
     pacing: Pacing,
+    fence: FenceChoice,
     modes: [Mode; GUESTS],
 }
 
@@ -135,7 +138,19 @@ impl Engine {
         guests.set_available_bytes(|| None);
         let (cx, reports) = (SimContext::new(host, mutant), VecDeque::new());
         let (pacing, modes) = (settings.pacing, settings.modes);
-        Self { guests, cx, bench, mutant, gaps: Default::default(), from_workers, reports, pacing, modes }
+        let fence = if settings.is_fenced { FenceChoice::Enforce } else { FenceChoice::Off };
+        Self {
+            guests,
+            cx,
+            bench,
+            mutant,
+            gaps: Default::default(),
+            from_workers,
+            reports,
+            pacing,
+            fence,
+            modes,
+        }
     }
 
     /// Collects the workers' reports without passing them to the loop yet.
@@ -195,6 +210,7 @@ impl Engine {
                 guests.witness_down(cx);
             }
             Item::Reply(guest, reply) => guests.witness_reply(guest_name(guest), reply, cx),
+            Item::LeaseReply(of, reply) => guests.lease_reply(&of, reply, cx),
             Item::Frame(bytes) => cx.receive(bytes),
             Item::Found(guest, found) => {
                 let (name, pacing, find_changes) =
@@ -204,7 +220,7 @@ impl Engine {
                         name,
                         peer,
                         mode: modes[guest],
-                        fence: Default::default(),
+                        fence: self.fence,
                         pacing,
                         find_changes,
                     },

@@ -40,6 +40,8 @@ pub enum Invariant {
     Divergence,
     /// S7, S8: of two primaries that meet, one stops.
     Meeting,
+    /// A6: a guest that needs fencing runs on one host only.
+    Fencing,
     /// A link that is lost has its grace, unless the process at its other end is gone.
     Patience,
 }

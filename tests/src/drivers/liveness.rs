@@ -16,6 +16,8 @@ pub const SETTLE: Span = Span::from_ms(200);
 /// Within this time frames leave again. It is the sum of what may happen in sequence: silence, grace, retries of both
 /// hosts, a pause at the witness, the operator's look, a full sync.
 const BOUND: Span = Span::from_ms(1_000);
+/// A host that has to be fenced is waited for so long, and a reset may begin it anew.
+const FENCING: Span = Span::from_ms(12_000);
 /// After this time a session tries again to start a guest that could not be started.
 const ACTIVATION_RETRY: Span = Span::from_ms(1_000);
 /// A run in which all is well for this long may end. It is longer than the judges of reported protection wait.
@@ -29,7 +31,8 @@ const RECENT: Span = Span::from_ms(250);
 pub fn bound(cluster: &Cluster) -> Span {
     let starts = |host: &host::Host| (0..2).any(|guest| is_being_started(host, guest));
     let may_try_again = cluster.settings.answers.is_some() || cluster.hosts.iter().any(starts);
-    if may_try_again { Span(BOUND.0 + ACTIVATION_RETRY.0) } else { BOUND }
+    let fencing = if cluster.settings.is_fenced { FENCING } else { Span(0) };
+    Span(BOUND.0 + fencing.0 + if may_try_again { ACTIVATION_RETRY.0 } else { 0 })
 }
 
 fn is_being_started(host: &host::Host, guest: GuestId) -> bool {

@@ -136,11 +136,15 @@ pub enum Mutant {
     ResyncFromOldPrimary,
     /// Writes of an epoch go to the disk when it is whole, beside an image of the epoch before.
     MergeEpochs,
+    /// A host counts as fenced as soon as the witness is asked about it.
+    FenceUnawaited,
+    /// A watchdog is never set.
+    WatchdogUnset,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 60] = [
+    pub const ALL: [(Self, &'static [Invariant]); 62] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -201,6 +205,8 @@ impl Mutant {
         (Self::SwapBeforeApplied, &[Invariant::Disk]),
         (Self::ResyncFromOldPrimary, &[Invariant::Disk]),
         (Self::MergeEpochs, &[Invariant::Disk]),
+        (Self::FenceUnawaited, &[Invariant::Fencing]),
+        (Self::WatchdogUnset, &[Invariant::Fencing]),
     ];
 
     /// Faults that a mutant needs to do harm. In its seeds they strike more often.
@@ -260,6 +266,11 @@ impl Mutant {
                 | Self::ResyncFromOldPrimary
                 | Self::MergeEpochs
         )
+    }
+
+    /// Whether it does harm only to guests that need fencing.
+    pub fn needs_fencing(self) -> bool {
+        matches!(self, Self::FenceUnawaited | Self::WatchdogUnset)
     }
 
     /// Further preparation of a seed, if the harm would be rare otherwise.

@@ -9,7 +9,8 @@
 use super::GuestId;
 use super::rng::Rng;
 use std::collections::VecDeque;
-use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
+use understudy_session::lease::{LeaseReply, LeaseRequest};
+use understudy_session::{NodeName, Span, Time, WitnessReply, WitnessRequest};
 
 /// The nodes: A, B and W.
 pub const NODES: usize = 3;
@@ -35,6 +36,10 @@ pub enum Wire {
     Request(GuestId, WitnessRequest),
     /// The witness's reply.
     Reply(GuestId, WitnessReply),
+    /// A request to the witness about the lease of a host.
+    LeaseRequest(NodeName, LeaseRequest),
+    /// Its reply.
+    LeaseReply(NodeName, LeaseReply),
     /// The sender has closed the connection.
     Fin,
 }

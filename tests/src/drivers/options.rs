@@ -18,6 +18,8 @@ pub struct Options {
     pub scrubs: Option<bool>,
     /// Guests may run twice, or may not, whatever the seed says.
     pub copies: Option<bool>,
-    /// Guests have disks, or have none, as by default.
+    /// Guests have disks, or have none; by the seed if neither is said.
     pub disks: Option<bool>,
+    /// The guest needs fencing, or does not, whatever the seed says.
+    pub fences: Option<bool>,
 }

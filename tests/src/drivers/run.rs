@@ -4,6 +4,7 @@ use super::GuestId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::faults::{Aimed, Fault, Moment};
+use super::fenced;
 use super::invariant::{Invariant, Violation};
 use super::judge::Judges;
 use super::liveness;
@@ -56,6 +57,7 @@ pub fn settings(rng: &mut Rng) -> Settings {
         stands_by: rng.chance(40),
         autostarts: rng.chance(20),
         has_spare: false,
+        is_fenced: false,
         witness_forgets: rng.chance(10),
         disks: false,
         answers: None,
@@ -65,10 +67,14 @@ pub fn settings(rng: &mut Rng) -> Settings {
     }
 }
 
-/// Guests have disks where that is asked for and no guest runs twice: a guest with a disk does not. Such a guest ends with
+/// What sets the chain for disks apart from that of all else.
+const DISKS: u64 = 0xD15C_D15C_D15C_D15C;
+
+/// In one seed of five guests have disks, of those where no guest runs twice: a guest with a disk does not. Such a guest ends with
 /// its engine, which serves its disk.
-fn choose_disks(settings: &mut Settings, wanted: bool) {
-    if settings.answers.is_none() && wanted {
+fn draw_disks(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
+    let by_seed = rng.chance(20);
+    if settings.answers.is_none() && wanted.unwrap_or(by_seed) {
         (settings.disks, settings.outlives) = (true, false);
     }
 }
@@ -78,6 +84,9 @@ const COPIES: u64 = 0xC010_C010_C010_C010;
 
 /// The same for a second network, which one seed of four has.
 const SPARE: u64 = 0x5BA2_E5BA_2E5B_A2E5;
+
+/// The same for guests that need fencing, whose seeds are long: one of fifty.
+const FENCED: u64 = 0xFE2C_EDFE_2CED_FE2C;
 
 /// In one seed of four guests may run twice. All that this needs is drawn from a chain of its own, so that the other seeds are
 /// as they would be without.
@@ -167,9 +176,15 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
     );
     settings.has_spare = Rng::new(seed ^ SPARE).chance(25);
     let disks = options.disks.or(options.mutant.map(Mutant::needs_disks));
-    choose_disks(&mut settings, disks.unwrap_or(false));
+    draw_disks(&mut Rng::new(seed ^ DISKS), &mut settings, disks);
     if let Some(mutant) = options.mutant {
         mutant.prepare(&mut settings, &mut rng, &mut aimed);
+    }
+    let mut of_fencing = Rng::new(seed ^ FENCED);
+    let by_seed = of_fencing.chance(2);
+    if options.fences.or(options.mutant.map(Mutant::needs_fencing)).unwrap_or(by_seed) {
+        fenced::prepare(&mut settings);
+        (plan, aimed) = (fenced::plan(&mut of_fencing, options.mutant), Vec::new());
     }
     if settings.answers.is_some() {
         let (more, more_aimed) = plan::of_copies(&mut of_copies, &weights);
@@ -182,7 +197,7 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
         cluster.agenda.add(at, Event::Strikes(fault));
     }
     cluster.aimed = aimed;
-    cluster.run(FAULTS_END, u64::MAX);
+    cluster.run(if cluster.settings.is_fenced { fenced::END } else { FAULTS_END }, u64::MAX);
     finish(&mut cluster);
     Outcome {
         seed,
@@ -304,6 +319,7 @@ pub fn plain_settings() -> Settings {
         stands_by: true,
         autostarts: false,
         has_spare: false,
+        is_fenced: false,
         witness_forgets: false,
         disks: false,
         answers: None,

@@ -54,6 +54,8 @@ pub struct Settings {
     pub colo: ColoConfig,
     /// There is a second network, on which engines hear each other's signs of life.
     pub has_spare: bool,
+    /// The guest needs fencing.
+    pub is_fenced: bool,
     /// The witness may forget.
     pub witness_forgets: bool,
     /// What engines count into: nobody looks at it.

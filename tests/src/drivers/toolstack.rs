@@ -7,8 +7,12 @@ use super::mutant::Mutant;
 use super::names::guest_of;
 use super::port::SharedPort;
 use super::standing::SimStanding;
+use super::watchdog::SimWatchdog;
 use super::yard::{SHORT, SharedYard};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use understudy::guest::watchdog::Watchdog;
 use understudy::guest::{
     DisksError, HeldDisks, Host, HostCopy, HostError, NotBuilt, NotCopied, Replica, RunningGuest, Start,
 };
@@ -49,6 +53,14 @@ impl Host for SharedYard {
             return Err(NotBuilt::with(SHORT, image));
         }
         self.start(start, State::of(&image)).map_err(NotBuilt::from)
+    }
+
+    fn watchdog(&self, _state: &Path) -> Result<Box<dyn Watchdog>, HostError> {
+        Ok(Box::new(SimWatchdog(self.clone())))
+    }
+
+    fn has_left_watchdog(&self, _state: &Path) -> io::Result<bool> {
+        Ok(self.get().timer.runs())
     }
 
     fn runs_copies(&self) -> bool {

@@ -31,6 +31,7 @@ impl Cluster {
             self.look(at, guest);
         }
         self.send_said(at);
+        self.look_at_watchdog(at);
         self.let_frames_leave(at);
         self.schedule(at);
     }
@@ -198,6 +199,10 @@ impl Cluster {
                     }
                 }
                 Said::Ask(guest, request) => self.asks(at, guest, request),
+                Said::AskLease(of, request) => {
+                    self.note(at, || format!("  ► lease of {of}: {request:?}"));
+                    self.send(witness_channel(at), at, Wire::LeaseRequest(of, request), Span(0));
+                }
             }
         }
     }
@@ -279,14 +284,17 @@ impl Cluster {
             self.state_fact(guest, &Fact::BitsLost);
         }
         leaked.into_iter().for_each(|frame| self.leaks(at, frame));
-        if self.hosts[at].engine.is_some() && (steps > 0 || !answers) {
+        let hangs = self.nodes[at].hangs_until > self.now;
+        if self.hosts[at].engine.is_some() && !hangs && (steps > 0 || !answers) {
             self.turn(at, Item::Nothing);
         }
         self.step_later(at, guest, id);
     }
 
     pub(super) fn step_later(&mut self, host: HostId, guest: GuestId, id: u64) {
-        let pause = self.rng.span_us(500, 5_000);
+        // What a guest says while its dom0 hangs is held by nobody who could say that it is too much.
+        let hangs = self.nodes[host].hangs_until > self.now;
+        let pause = if hangs { self.rng.span_us(30_000, 90_000) } else { self.rng.span_us(500, 5_000) };
         self.agenda.add(self.now + pause, Event::Step { host, guest, id });
     }
 

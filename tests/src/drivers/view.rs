@@ -8,6 +8,7 @@ use super::fate::{Fate, Stand};
 use super::frame::Frame;
 use super::host::{FRAMES_MAX, Host};
 use super::settings::{BUFFER_BYTES_MAX, INPUT_FRAMES_MAX, SENT_FRAMES_MAX};
+use understudy::control::status::WatchdogState;
 use understudy::node::Glance;
 use understudy_checkpoint::Generation;
 use understudy_session::Time;
@@ -73,12 +74,16 @@ impl Host {
                     | State::LinkLost
             )
         );
+        // Its session is not asked: the host's lease cannot be renewed.
+        let may_not = self.engine.as_ref().is_some_and(|engine| {
+            engine.guests.fencing_status(now).is_some_and(|lease| lease.watchdog != WatchdogState::Armed)
+        });
         let stands = self.yard.get().domains[guest].as_ref().is_some_and(|domain| {
             let domain = domain.get();
             !domain.gone && !domain.runs()
         });
         let since = &mut self.still_since[guest];
-        *since = since.or(Some(now)).filter(|_| is_to_run && stands && !hangs);
+        *since = since.or(Some(now)).filter(|_| is_to_run && stands && !hangs && !may_not);
     }
 
     /// What the judges see of a guest on this host.

@@ -3,6 +3,7 @@
 //! Not here: what reaches it (`witness_turn`).
 
 use super::host::Host;
+use super::leases::Leases;
 use super::names;
 use super::{GUESTS, GuestId, HostId};
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ pub struct WitnessNode {
     pub(super) session: Witness,
     pub(super) disk: [Option<Record>; GUESTS],
     pub(super) writing: BTreeMap<u64, (GuestId, Record)>,
+    pub(super) leases: Leases,
     pub(super) life: u64,
     pub(super) persist_fails: bool,
     /// Until when requests and answers come late and out of order.
@@ -31,6 +33,7 @@ impl WitnessNode {
             session: Witness::new([]),
             disk: [None, None],
             writing: BTreeMap::new(),
+            leases: Leases::default(),
             life: 0,
             persist_fails: false,
             lingers_until: Time(0),

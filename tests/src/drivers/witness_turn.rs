@@ -152,11 +152,14 @@ impl Cluster {
             }
         }
         self.witness.session = Witness::new([]);
+        let rng = &mut self.rng;
+        self.witness.leases.crash(|| rng.chance(50));
     }
 
     pub(super) fn witness_restarts(&mut self) {
         let held = self.witness.disk.clone().into_iter().enumerate();
         let held = held.filter_map(|(guest, record)| Some((names::guest_name(guest).to_owned(), record?)));
         self.witness.session = Witness::new(held.collect::<Vec<_>>());
+        self.witness.leases.restart();
     }
 }

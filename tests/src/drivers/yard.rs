@@ -10,6 +10,7 @@ use super::machine::SimMachine;
 use super::mutant::Mutant;
 use super::names::guest_of;
 use super::settings::Settings;
+use super::timer::Timer;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy::guest::{
@@ -54,6 +55,8 @@ pub struct Yard {
     pub has_disks: bool,
     /// The host's disks.
     pub machine: SimMachine,
+    /// What resets this host.
+    pub(super) timer: Timer,
     pub(super) outputs: OutputMaker,
     pub(super) mutant: Option<Mutant>,
 }
@@ -82,6 +85,7 @@ impl SharedYard {
             on_disks: Vec::new(),
             has_disks: settings.disks,
             machine: SimMachine::new(host, mutant),
+            timer: Timer::default(),
             outputs,
             mutant,
         })))
@@ -234,6 +238,7 @@ impl Yard {
 
     /// The host loses its power: nothing survives.
     pub fn loses_power(&mut self) {
+        self.timer = Timer::default();
         self.domains.iter().flatten().for_each(|domain| domain.get().outlives = false);
     }
 }

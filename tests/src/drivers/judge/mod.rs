@@ -7,6 +7,7 @@ mod bounds;
 mod copies;
 mod disk;
 mod durability;
+mod fencing;
 mod meeting;
 mod output_commit;
 mod patience;
@@ -36,6 +37,8 @@ pub struct Judges {
     lonely: alone::Alone,
     meeting: meeting::Meeting,
     patience: patience::Patience,
+    /// Of a guest that needs it.
+    fencing: Option<fencing::Fencing>,
     has_witness: bool,
     /// Whether, without a witness, a person has forced a takeover, or has let a guest go on that was handed over: two
     /// guests are then that person's decision.
@@ -59,6 +62,12 @@ impl Judges {
         Self { alone, has_witness, hears_all, takes_the_image, world, ..Self::default() }
     }
 
+    /// The guest needs fencing.
+    pub fn fenced(mut self, is_fenced: bool) -> Self {
+        self.fencing = is_fenced.then(fencing::Fencing::default);
+        self
+    }
+
     /// Looks at one fact.
     pub fn see(&mut self, at: Time, fact: &Fact) -> Result<(), Violation> {
         self.atomicity.see(at, fact);
@@ -76,6 +85,7 @@ impl Judges {
             self.copies.see(fact),
             self.patience.see(at, fact),
             self.disk.see(fact),
+            self.fencing.as_mut().map_or(Ok(()), |fencing| fencing.see(fact)),
             readiness::see(fact),
             if self.has_witness { Ok(()) } else { self.lonely.see(fact) },
         ];
