@@ -1,5 +1,5 @@
-//! A guest's disks in the same epochs as its memory. Lab guests have such disks; Xen guests do not yet: nothing of [`nbd`] and
-//! [`kernel`] is reached by a node.
+//! A guest's disks in the same epochs as its memory. Lab guests have such disks; Xen guests do not yet: nothing of [`nbd`],
+//! [`dm`] and [`kernel`] is reached by a node.
 //!
 //! ```text
 //!  primary    write ─► flight ─► intent map ─► record of the open epoch ─► local disk ─► answer
@@ -11,7 +11,7 @@
 //! * [`batch`] writes in bytes; [`record`] the primary's, of the open epoch; [`held`] the secondary's, of epochs not committed
 //! * [`journal`] an epoch is durable there before it touches the disk; [`apply`] what brings it there, and what disks are worth
 //!   after a crash
-//! * [`nbd`] the kernel's requests and replies; [`server`] what becomes of each
+//! * [`nbd`] the kernel's requests and replies; [`server`] what becomes of each; [`dm`] what device mapper is told
 //! * [`flight`] requests that overlap, in their order; [`ledger`] what the peer may lack; [`intent`] what a crash may have left
 //!   different
 //! * [`kernel`] what is asked of the kernel
@@ -21,12 +21,13 @@
 //!
 //! The rules are in `docs/DISKS.md`. Pure but for [`storage::file`] and [`kernel`]: no socket, no thread, no clock.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod apply;
 pub mod batch;
 pub mod bits;
+pub mod dm;
 pub mod flight;
 pub mod held;
 pub mod intent;

@@ -1,13 +1,16 @@
-//! For tests on a kernel that has nbd: a device of this crate's server, and a program that uses it.
+//! For tests on a kernel that has nbd and device mapper: a device of this crate's server, and a program that uses it.
 //!
 //! ```text
 //!   /dev/nbdN ═ pair of sockets ═ Server ─► disk (file), intent map (file), record ─► another disk (file)
 //! ```
 //!
 //! Writes by direct access are read back and are on the disk's file; the record makes the same disk; a socket that is closed
-//! in the midst of it costs no write an error. Ends with 0 and `nbd: right`, or panics.
+//! in the midst of it costs no write an error. Ends with 0 and `nbd: right`, or panics. Then the same below device mapper
+//! ([`mapped`]), which ends with `dm: right`.
 //!
-//! Not here: dm, a guest, and speed.
+//! Not here: a guest, and speed.
+
+mod mapped;
 
 use std::io::{Read, Write as _};
 use std::os::fd::AsRawFd;
@@ -124,15 +127,35 @@ fn device(index: Option<u32>, socket: &UnixStream) -> Connect {
     Connect { index, size_bytes: SIZE, block_bytes: 512, offer, name, socket: socket.as_raw_fd() }
 }
 
-fn disk(directory: &Path) -> Disk {
+fn make(directory: &Path, name: &str, bytes: u64) -> FileStorage {
+    FileStorage::create(&directory.join(name), bytes, Caching::PageCache).expect("a file")
+}
+
+/// A disk with its map in `directory`.
+fn disk_on(disk: FileStorage, directory: &Path) -> Disk {
     let history = [7; 16];
-    let make =
-        |name, bytes| FileStorage::create(&directory.join(name), bytes, Caching::PageCache).expect("a file");
-    let map = IntentFile::create(make("intent", IntentFile::<FileStorage>::bytes(SIZE)), history, SIZE)
-        .expect("a map");
+    let map = make(directory, "intent", IntentFile::<FileStorage>::bytes(SIZE));
+    let map = IntentFile::create(map, history, SIZE).expect("a map");
     let intent = Intent::new(Bits::try_new(SIZE / REGION_BYTES).expect("memory")).expect("memory");
     let server = Server::new(DiskNumber(0), intent, Ledger::new(SIZE, 1000).expect("memory"));
-    Disk { server, record: Record::new(Epoch(1), 64 << 20), disk: make("disk", SIZE), map, flushes: 0 }
+    Disk { server, record: Record::new(Epoch(1), 64 << 20), disk, map, flushes: 0 }
+}
+
+/// Serves `disk` as a device: one that is made, or the one of this index, which has lost its server.
+fn connected(
+    control: &mut Control,
+    disk: &Arc<Mutex<Disk>>,
+    index: Option<u32>,
+    requests_max: u64,
+) -> (JoinHandle<u64>, u32) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    let server = serve(disk.clone(), ours, requests_max);
+    let device = device(index, &theirs);
+    let index = match index {
+        Some(index) => control.reconnect(&device).map(|()| index).expect("another socket"),
+        None => control.connect(&device).expect("a device"),
+    };
+    (server, index)
 }
 
 /// What write `n` of a round writes.
@@ -170,13 +193,15 @@ fn offset(n: u64) -> u64 {
 fn main() {
     let directory = std::env::args().nth(1).expect("usage: disk-test-device DIRECTORY");
     let directory = Path::new(&directory);
-    let disk = Arc::new(Mutex::new(disk(directory)));
-    let mut control = Control::open().expect("the kernel has nbd");
+    alone(directory);
+    mapped::run(directory);
+}
 
-    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    let first = serve(disk.clone(), ours, WRITES / 20);
-    let index = control.connect(&device(None, &theirs)).expect("a device");
-    drop(theirs);
+/// A device by itself.
+fn alone(directory: &Path) {
+    let disk = Arc::new(Mutex::new(disk_on(make(directory, "disk", SIZE), directory)));
+    let mut control = Control::open().expect("the kernel has nbd");
+    let (first, index) = connected(&mut control, &disk, None, WRITES / 20);
     let path = format!("/dev/nbd{index}");
     println!("nbd: {path}");
 
@@ -187,10 +212,7 @@ fn main() {
     });
     let count = first.join().expect("the first server ends in order");
     thread::sleep(Duration::from_millis(300));
-    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    let second = serve(disk.clone(), ours, u64::MAX);
-    control.reconnect(&device(Some(index), &theirs)).expect("another socket");
-    drop(theirs);
+    let (second, _) = connected(&mut control, &disk, Some(index), u64::MAX);
     let longest = writer.join().expect("the writer saw no error");
     println!("nbd: {count} requests, another socket, no error; the longest write took {longest:?}");
 
