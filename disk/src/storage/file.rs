@@ -79,7 +79,14 @@ impl FileStorage {
     pub fn open(path: &Path, caching: Caching) -> Result<Self, OpenError> {
         let failed = |source| OpenError::System { path: path.to_owned(), wish: "opened", source };
         let file = OpenOptions::new().read(true).write(true).custom_flags(caching.flags()).open(path);
-        Self::locked(file.map_err(failed)?, path)
+        Self::locked(file.map_err(failed)?, path, File::try_lock)
+    }
+
+    /// Opens what is there to read it. Nobody can open it for writing meanwhile, and all writes to it fail.
+    pub fn open_to_read(path: &Path, caching: Caching) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::System { path: path.to_owned(), wish: "opened", source };
+        let file = OpenOptions::new().read(true).custom_flags(caching.flags()).open(path);
+        Self::locked(file.map_err(failed)?, path, File::try_lock_shared)
     }
 
     /// Makes a file of zeros; `path` must not be there. After an error it is not, unless the very last step failed, the
@@ -131,9 +138,13 @@ impl FileStorage {
         file.sync_all()
     }
 
-    fn locked(mut file: File, path: &Path) -> Result<Self, OpenError> {
+    fn locked(
+        mut file: File,
+        path: &Path,
+        lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+    ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::System { path: path.to_owned(), wish: "opened", source };
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
@@ -266,6 +277,23 @@ mod tests {
             assert!(matches!(FileStorage::open(&path, caching), Err(OpenError::InUse(_))));
             drop(first);
             FileStorage::open(&path, caching).unwrap();
+        });
+    }
+
+    #[test]
+    fn readers_share_a_file_and_write_nothing() {
+        each_caching(|directory, caching| {
+            let path = directory.join("disk");
+            drop(FileStorage::create(&path, 4096, caching).unwrap());
+            let mut readers = [(); 2].map(|()| FileStorage::open_to_read(&path, caching).unwrap());
+            assert!(matches!(FileStorage::open(&path, caching), Err(OpenError::InUse(_))));
+            readers[0].write_at(0, &[1; 4096]).unwrap_err();
+            let mut content = [9; 4096];
+            readers[1].read_at(0, &mut content).unwrap();
+            assert_eq!(content, [0; 4096]);
+            drop(readers);
+            let _writer = FileStorage::open(&path, caching).unwrap();
+            assert!(matches!(FileStorage::open_to_read(&path, caching), Err(OpenError::InUse(_))));
         });
     }
 

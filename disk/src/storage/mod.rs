@@ -12,9 +12,11 @@
 //! writes again what it wants to rely on.
 //!
 //! * [`mod@file`] a file or a block device, past the page cache
+//! * [`overlay`] storage that is only read, below memory that takes what is written
 //! * [`simulated`] a device that loses power, tears writes, fails and fills up, as a test wishes
 
 pub mod file;
+pub mod overlay;
 pub mod simulated;
 
 use crate::words::SECTOR_BYTES;

@@ -3,6 +3,7 @@
 //! ```text
 //!   drill                                    everything at once, on this machine, with a report
 //!   doctor                                   what a dead engine left on this host
+//!   disk                                     what is on disks that no node uses
 //!   node      witness                        the processes that stay
 //!   keygen    invite    join                 by which certificate other hosts know this one
 //!   trust     reload                         who is known here
@@ -18,6 +19,7 @@
 //! standard error; how a run ended is its exit code ([`Exit`]).
 
 mod colo;
+mod disk;
 mod doctor;
 #[cfg(test)]
 mod documented;
@@ -67,6 +69,9 @@ enum Command {
     /// Find out from captures whether a service suits COLO
     #[command(subcommand)]
     Colo(colo::Command),
+    /// Look at the disks of lab guests that no node uses, and compare them with the other host's
+    #[command(subcommand)]
+    Disk(disk::Command),
     /// Find and remove what a dead engine left on this host
     Doctor(doctor::Args),
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
@@ -275,6 +280,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
     use crate::control::Wish;
     match command {
         Command::Colo(command) => colo::run(command),
+        Command::Disk(command) => disk::run(&command),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Evacuate(args) => evacuate::run(args),

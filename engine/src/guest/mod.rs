@@ -39,7 +39,8 @@ pub use copy::{
     OutOfStep, Through, Traffic, TrafficStats, Untold,
 };
 pub use disks::{
-    CopyPace, DiskAnswers, DiskClock, DiskFiles, DiskPlace, DiskStorage, DisksError, HeldDisks, LocalDisk,
+    CopyPace, Difference, DiskAnswers, DiskClock, DiskFiles, DiskPlace, DiskPrints, DiskStorage, DisksError,
+    HeldDisks, LocalDisk, Look, LookError, NotAlike, Worth,
 };
 pub use figures::{Asked, Encoded, PauseTimes};
 pub use host::{Host, NotBuilt, NotCopied};

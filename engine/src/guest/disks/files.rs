@@ -97,7 +97,12 @@ impl DiskFiles for Directory {
     }
 
     fn random(&self) -> Option<[u8; 16]> {
-        let mut bytes = [0; 16];
-        SystemRandom::new().fill(&mut bytes).ok().map(|()| bytes)
+        random()
     }
+}
+
+/// Of the system.
+pub(super) fn random() -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).ok().map(|()| bytes)
 }

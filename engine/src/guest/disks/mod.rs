@@ -16,6 +16,7 @@
 //! * [`door`] where a guest's requests wait until this host may serve them
 //! * [`told`] what the worker tells of the disk
 //! * [`held`] the disks of a guest whose copy is held here
+//! * [`look`] what a node that starts would find, for operators; [`prints`] the content as hashes, compared with another host's
 //!
 //! A full copy of the guest sends of its disk what the other host may lack: by labels, intent maps and the ledger, or by hashes.
 //!
@@ -27,8 +28,10 @@ pub(in crate::guest) mod files;
 pub(in crate::guest) mod full_copy;
 pub(in crate::guest) mod held;
 pub(in crate::guest) mod local;
+mod look;
 mod past;
 pub(in crate::guest) mod place;
+mod prints;
 pub(in crate::guest) mod recording;
 mod told;
 mod worker;
@@ -38,7 +41,9 @@ pub use files::{DiskFiles, DiskStorage};
 pub use full_copy::CopyPace;
 pub use held::{DisksError, HeldDisks};
 pub use local::LocalDisk;
+pub use look::{Look, LookError};
 pub use place::DiskPlace;
+pub use prints::{Difference, NotAlike, Prints as DiskPrints, Worth};
 pub use worker::DiskClock;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A guest with a disk on one host, and its disk on another: real files, real threads, no link.
 
+mod look;
+
 use super::place::DiskPlace;
 use super::{HeldDisks, LocalDisk};
 use crate::guest::disks::full_copy::CopyGoal;
