@@ -86,6 +86,16 @@ fn disks_go_with_their_guests_through_every_failure() {
 }
 
 #[test]
+fn guests_have_disks_unless_they_are_not_wanted_or_not_possible() {
+    for (flags, disk_bytes) in [("", Some(1 << 20)), ("--disk 0", None), ("--mode colo", None)] {
+        let output = drill(&format!("{flags} --memory 8M --output json")).output().unwrap();
+        let report = report(&output);
+        assert_eq!(report["held"], true, "{report:#}");
+        assert_eq!(report["settings"]["disk_bytes"].as_u64(), disk_bytes, "{flags}");
+    }
+}
+
+#[test]
 fn several_guests_fail_over_together() {
     let output = drill("--guests 4 --memory 8M --fail kill,hang --output json").output().unwrap();
     let report = report(&output);

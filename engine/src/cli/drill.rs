@@ -34,6 +34,10 @@ const CLIENTS_MAX: u16 = 64;
 /// More rounds than this take months.
 const ROUNDS_MAX: u32 = 1_000_000;
 
+/// A guest's disk, if nothing else is said: all of what its clients write has its place on it, and it costs a drill hardly
+/// anything.
+const DISK_BYTES: u64 = 1 << 20;
+
 /// Arguments of `drill`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
@@ -55,7 +59,8 @@ pub(super) struct Args {
     /// Memory of each guest
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
     memory: u64,
-    /// Give each guest a disk of this size, which also holds its data; both hosts keep one in the drill's directory
+    /// Give each guest a disk of this size, which also holds its data; both hosts keep one in the drill's directory; 0: no disk
+    /// [default: 1M; no disk with another --mode than remus, and with --on-hosts]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     disk: Option<u64>,
     /// How the guests write to their memory: a name or a description that the lab knows
@@ -176,7 +181,7 @@ impl Args {
             seed: self.seed,
             pacing,
             memory_bytes: self.memory,
-            disk_bytes: self.disk,
+            disk_bytes: self.disk_bytes(),
             load: self.load,
             mode: self.mode.into(),
             diverge: self.diverge,
@@ -205,6 +210,13 @@ impl Args {
         })
     }
 
+    /// What each guest has for a disk, if it has one.
+    fn disk_bytes(&self) -> Option<u64> {
+        let may_have_one = Mode::from(self.mode) == Mode::Remus && self.on_hosts.is_none();
+        let default = may_have_one.then_some(DISK_BYTES);
+        self.disk.map_or(default, |bytes| (bytes > 0).then_some(bytes))
+    }
+
     /// Rejects impossible guests at once, before a host does.
     fn check_guest(&self) -> Result<(), CliError> {
         let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
@@ -212,8 +224,8 @@ impl Args {
         let mut guest = GuestConfig::new(guest_name(0), address.mac, address.ip);
         guest.load = self.load.parse().map_err(|error: LoadError| usage(&error))?;
         guest.memory_bytes = self.memory;
-        guest.disk_bytes = self.disk;
-        if self.disk.is_some() && Mode::from(self.mode) != Mode::Remus {
+        guest.disk_bytes = self.disk_bytes();
+        if guest.disk_bytes.is_some() && Mode::from(self.mode) != Mode::Remus {
             return Err(CliError::Usage(
                 "Guests with disks are not run beside their images; give --mode remus".into(),
             ));

@@ -120,6 +120,7 @@ fn put_head(page: &mut String, report: &Report, imprint: &Imprint) {
                 "Guests",
                 format!("{} of {}, load {}", asked.guests, show_bytes(asked.memory_bytes), asked.load),
             ),
+            ("Disk of each", asked.disk_bytes.map_or("none".into(), show_bytes)),
             ("Clients of each", asked.clients.to_string()),
             ("Checkpoints", asked.pacing.clone()),
             ("Mode", asked.mode.to_owned()),

@@ -145,6 +145,8 @@ pub struct Settings {
     pub suspend_takes_ms: Millis,
     /// Memory of each guest.
     pub memory_bytes: u64,
+    /// The disk of each guest, if they had any.
+    pub disk_bytes: Option<u64>,
     /// Its load.
     pub load: String,
     pub guests: u16,
@@ -232,6 +234,7 @@ pub(super) mod tests {
             diverge: None,
             suspend_takes_ms: Millis(0.0),
             memory_bytes: 1 << 28,
+            disk_bytes: Some(1 << 20),
             load,
             guests: 1,
             clients: 4,

@@ -127,6 +127,7 @@ fn settings(plan: &Plan) -> Settings {
         diverge: plan.diverge.map(|what| what.to_string()),
         suspend_takes_ms: Duration::from(plan.suspend_takes).into(),
         memory_bytes: plan.memory_bytes,
+        disk_bytes: plan.disk_bytes,
         load: plan.load.clone(),
         guests: plan.guests,
         clients: plan.clients,
