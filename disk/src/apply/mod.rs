@@ -155,7 +155,7 @@ impl<S: Storage> Applier<S> {
     }
 
     /// What is there after a start, whatever ended the life before. Whole epochs that the journal has are on the disks when
-    /// it returns, all of them flushed.
+    /// it returns; what is on the disks is flushed.
     pub fn recover(
         volumes: Vec<Volume<S>>,
         journal: Recovered<S>,
@@ -167,8 +167,9 @@ impl<S: Storage> Applier<S> {
         if matches!(trust, Trust::Epoch(_)) {
             let mut scratch = Vec::new();
             journal.replay(|batch| write_batch(&mut volumes, batch, &mut scratch))?;
-            flush(&mut volumes)?;
         }
+        // Also where the guest ran: what it reads when it begins is not lost with the next loss of power.
+        flush(&mut volumes)?;
         let journal = journal.finish()?;
         Ok((Self::closed(volumes, journal, mode), trust))
     }

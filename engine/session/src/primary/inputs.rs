@@ -145,6 +145,7 @@ impl Primary {
             }
         } else {
             self.phase = Phase::Ended;
+            self.report_state();
         }
     }
 

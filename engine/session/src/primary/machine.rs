@@ -264,6 +264,11 @@ impl Primary {
             self.register.record()
         );
         assert!(self.is_matching_rightly(), "{:?} in {:?}", self.matching, self.phase);
+        self.report_state();
+    }
+
+    /// Reports a change of state.
+    pub(super) fn report_state(&mut self) {
         let state = self.state();
         if self.state_reported.replace(state) != Some(state) {
             self.out.push(Output::Report(Event::State(state)));

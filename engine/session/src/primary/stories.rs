@@ -356,3 +356,12 @@ fn a_late_ack_releases_nothing_of_a_fenced_guest() {
     story.say(ToPrimary::Ack { generation: G, epoch });
     assert!(!story.wants(&Output::Release { through: epoch }), "{:?}", story.wanted);
 }
+
+/// Who drives the session lets go of the guest's memory and disk then.
+#[test]
+fn a_guest_that_ends_before_it_is_claimed_is_told_of_as_ended() {
+    let mut session = Primary::new(config(true), Origin::Started, Time(0));
+    session.handle(Time(0), Input::GuestGone);
+    let out: Vec<_> = core::iter::from_fn(|| session.poll_output()).collect();
+    assert!(out.contains(&Output::Report(Event::State(State::Ended))), "{out:?}");
+}

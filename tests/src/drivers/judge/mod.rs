@@ -52,6 +52,10 @@ pub struct Judges {
     copy_crashed: bool,
     /// A takeover takes the image then, and does not wait for a person.
     takes_the_image: bool,
+    /// The same, as the operator has set it.
+    wants_the_image: bool,
+    /// A person has not decided since a copy crashed.
+    decides_anew: bool,
     alone: Option<Invariant>,
 }
 
@@ -59,7 +63,8 @@ impl Judges {
     /// Judges of which only one counts, to show what it catches by itself. With `None` all count.
     pub fn only(alone: Option<Invariant>, has_witness: bool, hears_all: bool, takes_the_image: bool) -> Self {
         let world = world::World::new(has_witness);
-        Self { alone, has_witness, hears_all, takes_the_image, world, ..Self::default() }
+        let wants_the_image = takes_the_image;
+        Self { alone, has_witness, hears_all, takes_the_image, wants_the_image, world, ..Self::default() }
     }
 
     /// The guest needs fencing.
@@ -73,9 +78,13 @@ impl Judges {
         self.atomicity.see(at, fact);
         self.promptness.see(at, fact);
         self.forgot |= matches!(fact, Fact::WitnessForgot) && !self.hears_all;
-        self.copy_crashed |= matches!(fact, Fact::CopyCrashed { .. });
+        if let Fact::CopyCrashed { .. } = fact {
+            (self.copy_crashed, self.decides_anew) = (true, !self.wants_the_image);
+        }
         // A person's takeover takes the image.
-        self.takes_the_image |= matches!(fact, Fact::Person { moves: true, .. });
+        if let Fact::Person { moves: true, .. } = fact {
+            (self.takes_the_image, self.decides_anew) = (true, false);
+        }
         self.forced |= !self.has_witness && self.may_make_two(fact);
         let verdicts = [
             self.output_commit.see(fact),
@@ -144,7 +153,7 @@ impl Judges {
         let is_lost = self.copy_crashed
             && match invariant {
                 Invariant::Monotonicity | Invariant::Authority => self.takes_the_image,
-                Invariant::Liveness => !self.takes_the_image,
+                Invariant::Liveness => self.decides_anew,
                 _ => false,
             };
         !self.has_witness && without || self.forgot && forgotten || is_lost
