@@ -30,6 +30,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running, free_address, node};
 use understudy::control::{GuestRole, GuestState};
+use understudy::guest::DiskPlace;
 
 /// Commands that are in no row of the table, each with the reason.
 const ELSEWHERE: [(&str, &str); 9] = [
@@ -131,7 +132,14 @@ fn of_b(world: &World, said: &[&str]) -> Vec<String> {
     [words(said), vec!["--control".into(), world.hosts.control("b").display().to_string()]].concat()
 }
 
-const ROWS: [Row; 32] = [
+/// About a disk that no node uses.
+fn of_disk(world: &World, said: &[&str]) -> Vec<String> {
+    let disks = world.path("disks");
+    DiskPlace::new(Path::new(&disks), "g", 1 << 20).open().unwrap();
+    [words(said), vec!["--lab-disks".into(), disks]].concat()
+}
+
+const ROWS: [Row; 36] = [
     ("status", 0, |world, _| of_a(world, &["status"])),
     ("status", 0, |world, _| of_a(world, &["status", "--output", "json"])),
     ("status", 0, |world, _| of_a(world, &["status", "--watch"])),
@@ -186,6 +194,10 @@ const ROWS: [Row; 32] = [
     ("stream", 4, |world, _| {
         words(&["stream", "inspect", world.legacy.to_str().unwrap(), "--output", "json"])
     }),
+    ("disk", 0, |world, _| of_disk(world, &["disk", "status"])),
+    ("disk", 0, |world, _| of_disk(world, &["disk", "status", "--output", "json"])),
+    ("disk", 0, |world, _| of_disk(world, &["disk", "verify", "g"])),
+    ("disk", 0, |world, _| of_disk(world, &["disk", "verify", "g", "--output", "json"])),
     ("colo", 0, |_, _| compare(&[])),
     ("colo", 0, |_, _| compare(&["--frames"])),
     ("colo", 0, |_, _| compare(&["--frames", "--output", "json"])),
