@@ -198,7 +198,9 @@ fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
     let Some(there) = there else { return tell(args, &prints) };
     let difference = prints.against(&there).map_err(|error| match error {
         NotAlike::NoPrints(_) => CliError::BadInput(error.to_string()),
-        NotAlike::Of(_) | NotAlike::Worthless => CliError::Refused(error.to_string()),
+        NotAlike::Of(_) | NotAlike::Worthless | NotAlike::Older { .. } => {
+            CliError::Refused(error.to_string())
+        }
     })?;
     judge(args, &difference)
 }
@@ -246,8 +248,9 @@ fn judge(args: &VerifyArgs, difference: &Difference) -> Result<Exit, CliError> {
                     damaged.iter().take(8).map(|region| (region * REGION_BYTES).to_string()).collect();
                 print(&format!(
                     "{}: regions of 4 MiB that differ where no guest wrote: {}, the first at byte {}; a disk is damaged, or was written by \
-                     another program. Find out which host's is right, and remove the guest's directory on the other one: the next full \
-                     copy sends all",
+                     another program. If the disk is right where the guest ran last, remove the guest's directory on the other host: the next \
+                     full copy sends all. If the copy is right, let the guest be taken over there first; where it ran last its disk is \
+                     never removed, or it would begin with a blank one",
                     args.guest,
                     damaged.len(),
                     first.join(", ")

@@ -34,8 +34,8 @@ const CLIENTS_MAX: u16 = 64;
 /// More rounds than this take months.
 const ROUNDS_MAX: u32 = 1_000_000;
 
-/// A guest's disk, if nothing else is said: all of what its clients write has its place on it, and it costs a drill hardly
-/// anything.
+/// A guest's disk, if nothing else is said: all of what its clients write has its place on it. A reply waits for it, so that there are
+/// fewer (`docs/DRILLS.md`).
 const DISK_BYTES: u64 = 1 << 20;
 
 /// Arguments of `drill`.

@@ -1,4 +1,5 @@
-//! Disks whose devices fail or are full, on either host: who is told, and what is not believed any more.
+//! Disks whose devices fail or are full, on either host, and disks of guests that may not run here: who is told, who waits, and what is
+//! not believed any more.
 
 use super::door::DiskAnswers;
 use super::files::{DiskFiles, DiskStorage};

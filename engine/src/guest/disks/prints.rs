@@ -33,6 +33,19 @@ pub enum Worth {
     },
 }
 
+impl Worth {
+    /// What is wrong if this is a copy, and the other one the guest's own whose host was told of a later epoch of the copy.
+    fn older_than_told(self, other: Self) -> Option<NotAlike> {
+        let (Self::Epoch { generation, epoch }, Self::Owned { peer_generation, peer_epoch, .. }) =
+            (self, other)
+        else {
+            return None;
+        };
+        let is_older = (generation, epoch) < (peer_generation, peer_epoch);
+        is_older.then_some(NotAlike::Older { generation, epoch })
+    }
+}
+
 /// What is on a disk.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +69,17 @@ pub enum NotAlike {
     /// One is at no epoch.
     #[error("the other host's disk is blank or at no epoch; a full copy makes it whole")]
     Worthless,
+    /// The copy is not what the guest's host was told: the other one was once newer.
+    #[error(
+        "the copy is at epoch {epoch} of generation {generation}, and the guest's host was told of a later one: it was put back by \
+         another program, or its device has lost what it had flushed; the next full copy makes it whole"
+    )]
+    Older {
+        /// Of the copy.
+        generation: u64,
+        /// Of the copy.
+        epoch: u64,
+    },
     /// It is no list of a disk.
     #[error(
         "the other host's hashes are not those of a disk of {0} bytes; let `disk verify --output json` write them again"
@@ -88,6 +112,10 @@ impl Prints {
         if is_worthless(self) || is_worthless(there) {
             return Err(NotAlike::Worthless);
         }
+        self.worth
+            .older_than_told(there.worth)
+            .or(there.worth.older_than_told(self.worth))
+            .map_or(Ok(()), Err)?;
         let regions = self.size_bytes.div_ceil(REGION_BYTES);
         if there.regions.len() as u64 != regions || self.regions.len() as u64 != regions {
             return Err(NotAlike::NoPrints(self.size_bytes));

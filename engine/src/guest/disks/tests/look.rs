@@ -116,6 +116,14 @@ fn disks_that_say_nothing_of_each_other_are_told_apart_from_equal_ones() {
     assert_eq!(here.against(&blank_prints), Err(NotAlike::Of("the history")));
     let mut there = here.clone();
     assert_eq!(here.against(&there), Ok(Difference::default()));
+    let Worth::Owned { peer_generation, peer_epoch, .. } = here.worth else { panic!("{:?}", here.worth) };
+    let (mut told, mut copy) = (here.clone(), here.clone());
+    told.worth = Worth::Owned { generation: peer_generation, peer_generation, peer_epoch: peer_epoch + 7 };
+    copy.worth = Worth::Epoch { generation: peer_generation, epoch: peer_epoch + 6 };
+    let older = Err(NotAlike::Older { generation: peer_generation, epoch: peer_epoch + 6 });
+    assert_eq!((told.against(&copy), copy.against(&told)), (older.clone(), older));
+    copy.worth = Worth::Epoch { generation: peer_generation, epoch: peer_epoch + 7 };
+    assert_eq!(told.against(&copy), Ok(Difference::default()));
     there.regions.pop();
     assert_eq!(here.against(&there), Err(NotAlike::NoPrints(LARGE_BYTES)));
     there.worth = Worth::Blank;
